@@ -1,0 +1,12 @@
+//! The ground floor: identifiers, time values, limits, a generational slab and a seeded generator.
+//!
+//! Nothing here does IO, reads a clock or knows about another room.
+
+pub mod ids;
+pub mod limits;
+pub mod prng;
+pub mod slab;
+pub mod time;
+
+pub use ids::{SessionId, Sid, Zxid};
+pub use time::{MonoMs, WallMs};

@@ -1,0 +1,23 @@
+//! Bytes to values and back: jute, client records, transactions, log and snapshot records, four-letter words.
+//!
+//! Pure: no IO, no clock. Decoders borrow from the bytes they are given, never panic and never allocate from a
+//! length field. Every record has golden bytes captured from Apache ZooKeeper under `tests/golden/`.
+
+pub mod acl;
+pub mod connect;
+pub mod error_code;
+pub mod four_letter;
+pub mod jute;
+pub mod multi;
+pub mod op_code;
+pub mod reply;
+pub mod request;
+pub mod stat;
+pub mod txn;
+
+pub use acl::{AclEntry, AclList};
+pub use error_code::ErrorCode;
+pub use jute::{DecodeError, JuteWrite, Reader};
+pub use op_code::OpCode;
+pub use reply::EventType;
+pub use stat::{Stat, StatPersisted};
