@@ -11,5 +11,14 @@
 //! | 0 | [`base`] |
 //! | 1 | [`wire`] |
 
+pub mod auth;
 pub mod base;
+pub mod ensemble;
+pub mod pipeline;
+pub mod session;
+pub mod shard;
+pub mod storage;
+pub mod tree;
+pub mod watch;
 pub mod wire;
+pub mod zab;

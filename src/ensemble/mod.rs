@@ -1,0 +1,14 @@
+//! The Zab core: one pinned thread, one io_uring of its own. It owns the session table, validation, the proposal log
+//! and the quorum's state, and is the data tree's only writer. Everything that happens here is a completion.
+//!
+//! Watermarks, at any instant: `visible (applied) <= committed <= logged by a quorum <= proposed`.
+
+mod core;
+mod report;
+mod snapshots;
+mod wake;
+
+pub use self::core::{CoreExit, CoreOptions, CoreParts, ZabCore};
+pub use report::ZabReport;
+pub use snapshots::SnapshotPolicy;
+pub use wake::EventFd;

@@ -1,0 +1,289 @@
+//! Transaction to changes, events and replies; on every server, live and at recovery. Reference: data-model 1.1 and
+//! 9.2, disk-format 8, client-protocol 5 and 9.3.
+
+use super::batch::{CommitBatch, EventAcl, Item};
+use super::messages::ConnToken;
+use crate::base::{MonoMs, SessionId, Zxid};
+use crate::session::SessionTracker;
+use super::owners::{parent_or_root, raw_owner};
+use crate::tree::TreeWriter;
+use crate::wire::acl::perms;
+use crate::wire::jute::DecodeError;
+use crate::wire::multi::MultiHeader;
+use crate::wire::txn::{CreateTxn, MultiTxn, SetAclTxn, SetDataTxn, Txn, TxnHeader, decode_txn};
+use crate::wire::{AclList, ErrorCode, EventType, JuteWrite, OpCode, Reader, Stat};
+
+/// Whom a transaction answers, if one of this server's connections asked for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplyTo {
+    pub conn: ConnToken,
+    pub xid: i32,
+}
+
+/// What an operation answers when it worked.
+enum Done<'a> {
+    Nothing,
+    Path(&'a [u8]),
+    PathStat(&'a [u8], Stat),
+    Stat(Stat),
+}
+
+/// Result of one operation.
+type Applied<'a> = Result<Done<'a>, ErrorCode>;
+
+/// Counts of what applying has seen. Owned by the Zab core.
+#[derive(Debug, Default)]
+pub struct Applier {
+    /// Transactions whose digest was not that of the tree after them.
+    pub digest_mismatches: u64,
+    /// Sessions of which createSession / closeSession was applied.
+    pub sessions_created: u64,
+    pub sessions_closed: u64,
+    /// Milliseconds on the server's clock; sessions made by transactions live from now.
+    now: MonoMs,
+    /// During recovery nobody watches and nobody waits.
+    quiet: bool,
+    /// Comparing digests is suspended below this zxid (a fuzzy snapshot, disk-format 5.3).
+    digests_from: Zxid,
+}
+
+impl Applier {
+    /// For replay: no events, no replies.
+    pub fn replaying(digests_from: Zxid) -> Applier {
+        Applier { quiet: true, digests_from, ..Applier::default() }
+    }
+
+    /// The clock is read at the edge.
+    pub fn set_now(&mut self, now: MonoMs) {
+        self.now = now;
+    }
+
+    /// Recovery is over.
+    pub fn go_live(&mut self) {
+        self.quiet = false;
+    }
+
+    /// Applies one transaction between the tree's `begin` and `publish`. Events and the reply are appended to
+    /// `batch` in the order in which connections must see them. Answers the session that this transaction closed.
+    pub fn apply(
+        &mut self,
+        tree: &mut TreeWriter,
+        sessions: &mut SessionTracker,
+        bytes: &[u8],
+        reply: Option<ReplyTo>,
+        batch: &mut CommitBatch,
+    ) -> Result<Option<SessionId>, DecodeError> {
+        let (header, txn, digest) = decode_txn(bytes)?;
+        let mut closed = None;
+        let mut run = Run { tree, batch, header, quiet: self.quiet };
+        match txn {
+            Txn::Multi(multi) => run.multi(&multi, reply)?,
+            Txn::CreateSession { timeout_ms } => {
+                self.sessions_created += 1;
+                sessions.create(header.session, timeout_ms, self.now);
+            }
+            Txn::CloseSession { paths } => {
+                self.sessions_closed += 1;
+                sessions.remove(header.session);
+                closed = Some(header.session);
+                run.close_session(paths.map(|list| list.iter()));
+                run.reply(reply, 0, |_| {});
+            }
+            Txn::Error { err } => run.reply(reply, err, |_| {}),
+            single => {
+                let result = run.single(&single);
+                run.answer(reply, result);
+            }
+        }
+        if let Some(digest) = digest
+            && header.zxid >= self.digests_from
+            && digest.version == crate::wire::txn::DIGEST_VERSION
+            && digest.tree != tree.digest()
+        {
+            self.digest_mismatches += 1;
+        }
+        Ok(closed)
+    }
+}
+
+/// One transaction being applied.
+struct Run<'r> {
+    tree: &'r mut TreeWriter,
+    batch: &'r mut CommitBatch,
+    header: TxnHeader,
+    quiet: bool,
+}
+
+impl Run<'_> {
+    fn single<'t>(&mut self, txn: &Txn<'t>) -> Applied<'t> {
+        match txn {
+            Txn::Create(create) => self.create(create),
+            Txn::Delete { path } | Txn::DeleteContainer { path } => self.delete(path),
+            Txn::SetData(set) | Txn::Reconfig(set) => self.set_data(set),
+            Txn::SetAcl(set) => self.set_acl(set),
+            Txn::Check { .. } => Ok(Done::Nothing),
+            Txn::Error { err: _ } => Ok(Done::Nothing),
+            // Not inside a multi, and handled before at the top level.
+            Txn::Multi(_) | Txn::CreateSession { .. } | Txn::CloseSession { .. } => {
+                Ok(Done::Nothing)
+            }
+        }
+    }
+
+    fn create<'t>(&mut self, txn: &CreateTxn<'t>) -> Applied<'t> {
+        let stat = self.tree.create(
+            txn.path,
+            txn.data,
+            txn.acl,
+            raw_owner(txn.mode, self.header.session),
+            self.header.zxid,
+            self.header.time,
+            txn.parent_cversion,
+        )?;
+        if !self.quiet {
+            let acl = event_acl(txn.acl);
+            self.event(EventType::NodeCreated, txn.path, acl);
+            self.children_changed(parent_or_root(txn.path));
+        }
+        Ok(match txn.op {
+            OpCode::Create => Done::Path(txn.path),
+            _ => Done::PathStat(txn.path, stat),
+        })
+    }
+
+    fn delete<'t>(&mut self, path: &[u8]) -> Applied<'t> {
+        let acl = (!self.quiet).then(|| self.acl_of(path));
+        self.tree.delete(path, self.header.zxid)?;
+        if let Some(acl) = acl {
+            let zxid = self.header.zxid;
+            let path_range = self.batch.put(path);
+            self.batch.items.push(Item::Deleted { path: path_range, zxid, acl });
+            self.children_changed(parent_or_root(path));
+        }
+        Ok(Done::Nothing)
+    }
+
+    fn set_data<'t>(&mut self, txn: &SetDataTxn<'t>) -> Applied<'t> {
+        let (zxid, time) = (self.header.zxid, self.header.time);
+        let stat = self.tree.set_data(txn.path, txn.data, txn.version, zxid, time)?;
+        if !self.quiet {
+            let acl = self.acl_of(txn.path);
+            self.event(EventType::NodeDataChanged, txn.path, acl);
+        }
+        Ok(Done::Stat(stat))
+    }
+
+    fn set_acl<'t>(&mut self, txn: &SetAclTxn<'t>) -> Applied<'t> {
+        Ok(Done::Stat(self.tree.set_acl(txn.path, txn.acl, txn.version)?))
+    }
+
+    /// First the listed paths, then whatever else the session still owns here.
+    fn close_session<'p>(&mut self, paths: Option<impl Iterator<Item = &'p [u8]>>) {
+        for path in paths.into_iter().flatten() {
+            // A path that is gone already was deleted by an earlier replay of the same change.
+            let _ = self.delete(path);
+        }
+        for path in self.tree.ephemerals_of(self.header.session) {
+            let _ = self.delete(&path);
+        }
+    }
+
+    fn multi(&mut self, multi: &MultiTxn<'_>, reply: Option<ReplyTo>) -> Result<(), DecodeError> {
+        let failed = multi.is_failed();
+        let mut body = Vec::new();
+        let mut before_refused = true;
+        for sub in multi.iter() {
+            if failed {
+                let is_error = sub.op == OpCode::Error.code();
+                let code = Reader::new(sub.data).int().unwrap_or_default();
+                let code = if before_refused && !is_error { 0 } else { code };
+                before_refused &= !is_error;
+                put_multi_error(&mut body, code);
+                continue;
+            }
+            let mut r = Reader::new(sub.data);
+            let txn = Txn::decode(sub.op, &mut r)?;
+            let result = self.single(&txn);
+            put_multi_result(&mut body, sub.op, result);
+        }
+        MultiHeader::END.encode(&mut body);
+        self.reply(reply, 0, |out| out.extend_from_slice(&body));
+        Ok(())
+    }
+
+    fn answer(&mut self, reply: Option<ReplyTo>, result: Applied<'_>) {
+        match result {
+            Ok(done) => self.reply(reply, 0, |out| put_done(out, &done)),
+            Err(code) => self.reply(reply, code.code(), |_| {}),
+        }
+    }
+
+    fn reply(&mut self, reply: Option<ReplyTo>, err: i32, body: impl FnOnce(&mut Vec<u8>)) {
+        let Some(ReplyTo { conn, xid }) = reply else { return };
+        let body = self.batch.put_with(body);
+        self.batch.items.push(Item::Reply { conn, xid, zxid: self.header.zxid, err, body });
+    }
+
+    fn event(&mut self, event: EventType, path: &[u8], acl: EventAcl) {
+        let path = self.batch.put(path);
+        self.batch.items.push(Item::Event { event, path, zxid: self.header.zxid, acl });
+    }
+
+    fn children_changed(&mut self, parent: &[u8]) {
+        let acl = self.acl_of(parent);
+        self.event(EventType::NodeChildrenChanged, parent, acl);
+    }
+
+    fn acl_of(&self, path: &[u8]) -> EventAcl {
+        match self.tree.view().lookup(path) {
+            Some(node) => event_acl(node.acl()),
+            None => EventAcl::Open,
+        }
+    }
+}
+
+/// Whether the list lets anyone read is decided here once, not once per watcher.
+fn event_acl(list: AclList<'_>) -> EventAcl {
+    let anyone_reads = |entry: crate::wire::AclEntry<'_>| {
+        entry.perms & perms::READ != 0
+            && entry.scheme == Some(b"world")
+            && entry.id == Some(b"anyone")
+    };
+    if list.is_empty() || list.iter().any(anyone_reads) {
+        EventAcl::Open
+    } else {
+        EventAcl::List(list.as_bytes().into())
+    }
+}
+
+fn put_done(out: &mut Vec<u8>, done: &Done<'_>) {
+    match done {
+        Done::Nothing => {}
+        Done::Path(path) => out.put_buffer(Some(path)),
+        Done::PathStat(path, stat) => {
+            out.put_buffer(Some(path));
+            stat.encode(out);
+        }
+        Done::Stat(stat) => stat.encode(out),
+    }
+}
+
+/// All creates but plain `create` answer as create2 (client-protocol 9.3).
+fn put_multi_result(out: &mut Vec<u8>, op: i32, result: Applied<'_>) {
+    match result {
+        Ok(done) => {
+            let op = match OpCode::from_code(op) {
+                Some(OpCode::CreateContainer | OpCode::CreateTtl) => OpCode::Create2.code(),
+                _ => op,
+            };
+            MultiHeader { op, done: false, err: 0 }.encode(out);
+            put_done(out, &done);
+        }
+        Err(code) => put_multi_error(out, code.code()),
+    }
+}
+
+fn put_multi_error(out: &mut Vec<u8>, code: i32) {
+    MultiHeader { op: -1, done: false, err: code }.encode(out);
+    out.put_int(code);
+}

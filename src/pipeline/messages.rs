@@ -1,0 +1,76 @@
+//! What the cores say to each other.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::batch::CommitBatch;
+use crate::auth::Identities;
+use crate::base::SessionId;
+use crate::base::slab::Key;
+use crate::session::Touch;
+
+/// Names a connection from outside its core.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnToken {
+    pub shard: u16,
+    pub conn: Key,
+}
+
+/// A write as a client core forwards it; the body lies in the batch's bytes.
+#[derive(Debug)]
+pub struct WriteRequest {
+    pub conn: Key,
+    pub session: SessionId,
+    pub xid: i32,
+    pub op: i32,
+    pub body: Range<u32>,
+    /// The identities of the connection when the request was received.
+    pub identities: Identities,
+}
+
+/// What a client core gathered in one turn, in arrival order.
+#[derive(Debug, Default)]
+pub struct RequestBatch {
+    pub shard: u16,
+    pub bytes: Vec<u8>,
+    pub requests: Vec<WriteRequest>,
+}
+
+/// Into the Zab core.
+#[derive(Debug)]
+pub enum ToZab {
+    Requests(RequestBatch),
+    /// A handshake without a session id.
+    CreateSession {
+        conn: ConnToken,
+        timeout_ms: i32,
+    },
+    /// A handshake with one. `passwd` is what the client sent.
+    ResumeSession {
+        conn: ConnToken,
+        session: SessionId,
+        passwd: Vec<u8>,
+        timeout_ms: i32,
+    },
+    Touches(Vec<Touch>),
+    /// Fill in this core's part of a report.
+    Report(Arc<dyn Report>),
+    /// Finish what is in the log, then stop.
+    Shutdown,
+}
+
+/// Into a client core.
+#[derive(Clone, Debug)]
+pub enum ToShard {
+    /// To be acted on once the tree is visible at the batch's zxid (the order rule).
+    Committed(Arc<CommitBatch>),
+    Report(Arc<dyn Report>),
+    /// Close every connection and stop.
+    Shutdown,
+}
+
+/// A question to all cores that each answers from its own state; what it asks lives with the asker. `part` is
+/// whatever the core offers (see the rooms' `report` modules).
+pub trait Report: Send + Sync + std::fmt::Debug {
+    fn add(&self, part: Box<dyn std::any::Any + Send>);
+}

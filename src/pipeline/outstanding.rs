@@ -1,0 +1,144 @@
+//! Changes prepared but not yet applied ("outstanding changes" of the reference, data-model 5): requests are
+//! validated against the tree overlaid with these, so a pipelined create, create below it, delete behaves as if each
+//! had been applied.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::base::Zxid;
+use crate::tree::View;
+use crate::wire::acl::OPEN_ACL_UNSAFE;
+use crate::wire::{AclList, Reader, StatPersisted};
+
+/// An access control list that outlives the bytes it came in.
+#[derive(Clone, Debug)]
+pub enum OwnedAcl {
+    /// `world:anyone` may do everything: by far the most common list, shared by all.
+    Open,
+    List(Arc<[u8]>),
+}
+
+impl OwnedAcl {
+    pub fn new(list: AclList<'_>) -> OwnedAcl {
+        if list == OPEN_ACL_UNSAFE {
+            OwnedAcl::Open
+        } else {
+            OwnedAcl::List(list.as_bytes().into())
+        }
+    }
+
+    pub fn list(&self) -> AclList<'_> {
+        match self {
+            OwnedAcl::Open => OPEN_ACL_UNSAFE,
+            // It was decoded once, when it was made.
+            OwnedAcl::List(bytes) => AclList::decode(&mut Reader::new(bytes))
+                .ok()
+                .flatten()
+                .expect("an owned ACL is well formed"),
+        }
+    }
+}
+
+/// What validation needs to know of a node.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// False: deleted by an outstanding change.
+    pub exists: bool,
+    pub stat: StatPersisted,
+    pub child_count: i32,
+    pub acl: OwnedAcl,
+    /// CRC-32 of path and data: the part of the node's digest that needs them.
+    pub content_crc: u32,
+}
+
+struct Entry {
+    zxid: Zxid,
+    record: Record,
+}
+
+/// Owned by the leader's Zab core.
+#[derive(Default)]
+pub struct Outstanding {
+    by_path: HashMap<Arc<[u8]>, Entry, ahash::RandomState>,
+    /// Which change touched what, in zxid order, so that applying removes exactly what it made true.
+    order: VecDeque<(Zxid, Arc<[u8]>)>,
+    /// While a multi is validated: what its changes replaced, for the case that it fails.
+    undo: Option<Vec<(Arc<[u8]>, Option<Entry>)>>,
+}
+
+impl std::fmt::Debug for Outstanding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Outstanding({} paths)", self.by_path.len())
+    }
+}
+
+impl Outstanding {
+    /// The node as it will be once everything outstanding is applied.
+    pub fn node(&self, view: &View<'_>, path: &[u8]) -> Option<Record> {
+        if let Some(entry) = self.by_path.get(path) {
+            return entry.record.exists.then(|| entry.record.clone());
+        }
+        let node = view.lookup(path)?;
+        Some(Record {
+            exists: true,
+            stat: node.persisted(),
+            child_count: node.num_children(),
+            acl: OwnedAcl::new(node.acl()),
+            content_crc: node.content_crc(),
+        })
+    }
+
+    pub fn put(&mut self, zxid: Zxid, path: &[u8], record: Record) {
+        let key = match self.by_path.get_key_value(path) {
+            Some((key, _)) => key.clone(),
+            None => Arc::from(path),
+        };
+        self.order.push_back((zxid, key.clone()));
+        let before = self.by_path.insert(key.clone(), Entry { zxid, record });
+        if let Some(undo) = &mut self.undo {
+            undo.push((key, before));
+        }
+    }
+
+    pub fn begin_multi(&mut self) {
+        self.undo = Some(Vec::new());
+    }
+
+    /// Ends a multi; if it failed, everything is as it was before.
+    pub fn end_multi(&mut self, succeeded: bool) {
+        let undo = self.undo.take().unwrap_or_default();
+        if succeeded {
+            return;
+        }
+        for (path, before) in undo.into_iter().rev() {
+            match before {
+                Some(entry) => self.by_path.insert(path, entry),
+                None => self.by_path.remove(&path),
+            };
+        }
+    }
+
+    /// Everything up to `zxid` is in the tree now.
+    pub fn applied(&mut self, zxid: Zxid) {
+        while self.order.front().is_some_and(|(first, _)| *first <= zxid) {
+            let Some((_, path)) = self.order.pop_front() else { return };
+            if self.by_path.get(&path).is_some_and(|entry| entry.zxid <= zxid) {
+                self.by_path.remove(&path);
+            }
+        }
+    }
+
+    /// Outstanding ephemerals of a session: paths that will exist (true) or be gone (false).
+    pub fn ephemerals_of(&self, session: i64) -> impl Iterator<Item = (&Arc<[u8]>, bool)> {
+        self.by_path.iter().filter_map(move |(path, entry)| {
+            if !entry.record.exists {
+                return Some((path, false));
+            }
+            (entry.record.stat.ephemeral_owner == session).then_some((path, true))
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_path.is_empty()
+    }
+}

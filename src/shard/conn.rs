@@ -1,0 +1,245 @@
+//! One connection: where its handshake stands, what it has sent and what it still has to be sent.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::auth::Identities;
+use crate::base::limits::{CONNECTION_OUT_BYTES_HIGH, SHARD_READ_CHUNK};
+use crate::base::{MonoMs, SessionId, WallMs};
+use crate::wire::OpCode;
+use crate::wire::connect::ConnectRequest;
+
+/// How long a closed connection may take to read what it was sent and go.
+pub const LINGER_MS: MonoMs = 2_000;
+
+/// A session attached to a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Active {
+    pub session: SessionId,
+    /// Negotiated.
+    pub timeout_ms: i32,
+    /// Wall clock, for `cons`.
+    pub established: WallMs,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Nothing but a handshake or a four-letter word is understood.
+    Fresh,
+    /// A four-letter word is being answered.
+    Command,
+    /// The Zab core is making or checking the session; input waits. The flag is the client's: the response has it
+    /// when the request had.
+    Connecting {
+        read_only: Option<bool>,
+    },
+    Active(Active),
+    /// No more is read; what is left is sent, then the socket is shut down.
+    Closing {
+        since: MonoMs,
+        session: Option<Active>,
+    },
+}
+
+/// A write that the Zab core has and that is not answered.
+#[derive(Clone, Copy, Debug)]
+pub struct OutstandingWrite {
+    pub xid: i32,
+    pub op: OpCode,
+    pub since: MonoMs,
+}
+
+/// What `cons` and `stat` print about a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnStats {
+    pub received: u64,
+    pub sent: u64,
+    pub last_op: Option<OpCode>,
+    pub last_op_reset: bool,
+    pub last_xid: Option<i32>,
+    pub last_zxid: i64,
+    pub last_response: MonoMs,
+    pub last_latency: i64,
+    pub min_latency: i64,
+    pub max_latency: i64,
+    pub total_latency: i64,
+    pub count: u64,
+}
+
+impl Default for ConnStats {
+    fn default() -> Self {
+        ConnStats {
+            received: 0,
+            sent: 0,
+            last_op: None,
+            last_op_reset: false,
+            last_xid: Some(0),
+            last_zxid: 0,
+            last_response: 0,
+            last_latency: 0,
+            min_latency: i64::MAX,
+            max_latency: 0,
+            total_latency: 0,
+            count: 0,
+        }
+    }
+}
+
+/// Owned by its client core.
+pub struct Conn {
+    pub peer: SocketAddr,
+    pub opened_at: MonoMs,
+    state: State,
+    pub identities: Identities,
+    /// Received and not yet understood: part of a frame, or frames that wait for earlier ones.
+    pub input: Vec<u8>,
+    /// To be sent; `sent` bytes of it are.
+    pub output: Vec<u8>,
+    pub sent: usize,
+    pub writes: VecDeque<OutstandingWrite>,
+    /// Input stopped at a frame that must wait.
+    pub input_waits: bool,
+    pub dirty: bool,
+    /// A task waits until the socket takes more.
+    pub flushing: bool,
+    pub touch_pending: bool,
+    pub last_heard: MonoMs,
+    pub stats: Box<ConnStats>,
+    /// Gets the reading task going again after `input_waits`.
+    pub reader: Option<std::task::Waker>,
+}
+
+impl std::fmt::Debug for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Conn({}, {:?})", self.peer, self.state)
+    }
+}
+
+impl Conn {
+    pub fn new(peer: SocketAddr, identities: Identities, now: MonoMs) -> Conn {
+        Conn {
+            peer,
+            opened_at: now,
+            state: State::Fresh,
+            identities,
+            input: Vec::new(),
+            output: Vec::new(),
+            sent: 0,
+            writes: VecDeque::new(),
+            input_waits: false,
+            dirty: false,
+            flushing: false,
+            touch_pending: false,
+            last_heard: now,
+            stats: Box::default(),
+            reader: None,
+        }
+    }
+
+    pub fn active(&self) -> Option<&Active> {
+        match &self.state {
+            State::Active(active) => Some(active),
+            _ => None,
+        }
+    }
+
+    /// The session attached now, or until the server began to close the connection.
+    pub fn session(&self) -> Option<&Active> {
+        match &self.state {
+            State::Active(active) | State::Closing { session: Some(active), .. } => Some(active),
+            _ => None,
+        }
+    }
+
+    pub fn is_fresh(&self) -> bool {
+        matches!(self.state, State::Fresh)
+    }
+
+    pub fn is_sessionless(&self) -> bool {
+        matches!(self.state, State::Fresh | State::Command)
+    }
+
+    pub fn is_closing(&self) -> bool {
+        matches!(self.state, State::Closing { .. })
+    }
+
+    pub fn closing_since(&self) -> Option<MonoMs> {
+        match self.state {
+            State::Closing { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
+    pub fn begin_command(&mut self) {
+        self.state = State::Command;
+    }
+
+    pub fn begin_connecting(&mut self, request: &ConnectRequest<'_>) {
+        self.state = State::Connecting { read_only: request.read_only };
+    }
+
+    /// The handshake's read-only flag, while it waits for its session.
+    pub fn connecting(&self) -> Option<Option<bool>> {
+        match self.state {
+            State::Connecting { read_only } => Some(read_only),
+            _ => None,
+        }
+    }
+
+    pub fn attach(&mut self, active: Active) {
+        self.state = State::Active(active);
+    }
+
+    /// From here on nothing is read, and the socket closes once the output is sent.
+    pub fn begin_closing(&mut self, now: MonoMs) {
+        if !self.is_closing() {
+            let session = self.active().copied();
+            self.state = State::Closing { since: now, session };
+            self.input = Vec::new();
+        }
+    }
+
+    /// Whether the reading task may read more from the socket.
+    pub fn wants_input(&self) -> bool {
+        self.is_closing() || !self.input_waits || self.input.len() < SHARD_READ_CHUNK
+    }
+
+    /// A reader that does not read is not served further until it does.
+    pub fn output_is_high(&self) -> bool {
+        self.output.len() - self.sent >= CONNECTION_OUT_BYTES_HIGH
+    }
+
+    pub fn wake_reader(&mut self) {
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl ConnStats {
+    /// A request was answered.
+    pub fn answered(&mut self, op: OpCode, xid: i32, zxid: i64, latency_ms: i64, now: MonoMs) {
+        self.last_op = Some(op);
+        if xid >= 0 {
+            self.last_xid = Some(xid);
+        }
+        self.last_zxid = zxid;
+        self.last_response = now;
+        self.last_latency = latency_ms;
+        self.min_latency = self.min_latency.min(latency_ms);
+        self.max_latency = self.max_latency.max(latency_ms);
+        self.total_latency += latency_ms;
+        self.count += 1;
+    }
+}
+
+impl ConnStats {
+    /// A refused write leaves no operation name behind, except a failed multi (admin-and-metrics 2.4).
+    pub fn refused_write(&mut self, err: i32, op: OpCode) {
+        if err != 0 && op != OpCode::Multi {
+            self.last_op_reset = true;
+        } else {
+            self.last_op_reset = false;
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What the Zab core has committed, brought to this core's connections: events, replies, sessions, closings.
+//!
+//! The order rule, mailbox's side: a batch is acted on only once the tree is visible at its zxid.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::conn::Active;
+use super::input::count_sent;
+use crate::auth::Auth;
+use crate::base::limits::CONNECTION_OUT_BYTES_MAX;
+use crate::base::slab::Key;
+use crate::base::{SessionId, Zxid};
+use crate::pipeline::ConnToken;
+use crate::pipeline::batch::{CommitBatch, EventAcl, Item};
+use crate::pipeline::messages::ToShard;
+use crate::wire::acl::perms;
+use crate::wire::connect::ConnectResponse;
+use crate::wire::reply::{ReplyHeader, encode_reply, encode_watch_event};
+use crate::wire::{AclList, EventType, Reader};
+
+use super::Conn;
+
+impl Shard {
+    /// Acts on what the mailbox holds, up to what the tree shows now. True if there was anything.
+    pub fn on_mailbox(&mut self) -> bool {
+        let before = self.drained;
+        let applied = self.links.tree.applied();
+        let took = self.drain_to(applied);
+        took || self.drained > before
+    }
+
+    /// Everything up to `zxid` is delivered when this returns: the Zab core filled the mailbox before it made the
+    /// tree visible at `zxid`. What is neither event nor reply is put off to the end of the turn.
+    pub(super) fn drain_to(&mut self, zxid: Zxid) -> bool {
+        let mut took = false;
+        loop {
+            if let Some(batch) = self.early.take() {
+                if batch.zxid > zxid {
+                    self.early = Some(batch);
+                    break;
+                }
+                self.deliver(&batch);
+                took = true;
+            }
+            match self.links.mailbox.pop() {
+                Some(ToShard::Committed(batch)) => self.early = Some(batch),
+                Some(other) => {
+                    self.later.push_back(other);
+                    took = true;
+                }
+                None => break,
+            }
+        }
+        self.drained = self.drained.max(zxid);
+        took
+    }
+
+    /// Whether a batch waits for the tree to become visible at it.
+    pub fn has_early(&self) -> bool {
+        self.early.is_some()
+    }
+
+    pub(super) fn take_message(&mut self, message: ToShard) {
+        match message {
+            ToShard::Committed(batch) => self.deliver(&batch),
+            ToShard::Report(report) => report.add(Box::new(self.report())),
+            ToShard::Shutdown => {
+                self.stopping = true;
+                for key in self.conns.keys() {
+                    self.close(key);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, batch: &Arc<CommitBatch>) {
+        for item in &batch.items {
+            match item {
+                Item::Event { event, path, zxid, acl } => {
+                    self.fire(*event, batch.slice(path), *zxid, acl, false);
+                }
+                Item::Deleted { path, zxid, acl } => {
+                    self.fire(EventType::NodeDeleted, batch.slice(path), *zxid, acl, true);
+                }
+                Item::Reply { conn, xid, zxid, err, body } if conn.shard == self.id => {
+                    let header = ReplyHeader { xid: *xid, zxid: *zxid, err: *err };
+                    self.complete(conn.conn, header, batch.slice(body));
+                }
+                Item::SessionReady { conn, session, timeout_ms, passwd }
+                    if conn.shard == self.id =>
+                {
+                    self.session_ready(*conn, *session, *timeout_ms, *passwd);
+                }
+                Item::SessionRejected { conn } if conn.shard == self.id => {
+                    self.session_rejected(*conn);
+                }
+                Item::Close { conn } if conn.shard == self.id => self.close(conn.conn),
+                _ => {}
+            }
+        }
+        self.drained = self.drained.max(batch.zxid);
+    }
+
+    /// Tells the watchers. A one-shot watch is used up even when its owner may not see the event.
+    fn fire(
+        &mut self,
+        event: EventType,
+        path: &[u8],
+        zxid: Zxid,
+        acl: &EventAcl,
+        node_is_gone: bool,
+    ) {
+        let mut overrun = Vec::new();
+        let Shard { watches, conns, links, dirty, .. } = self;
+        let mut fire = |key: Key| {
+            let Some(conn) = conns.get_mut(key) else { return };
+            if conn.is_closing() || !may_see(&links.auth, conn, acl) {
+                return;
+            }
+            encode_watch_event(&mut conn.output, event, path, zxid);
+            count_sent(conn, &links.counters);
+            if conn.output.len() - conn.sent > CONNECTION_OUT_BYTES_MAX {
+                overrun.push(key);
+            }
+            Shard::mark_dirty(dirty, key, conn);
+        };
+        if node_is_gone {
+            watches.trigger_delete(path, &mut fire);
+        } else {
+            watches.trigger(event, path, &mut fire);
+        }
+        for key in overrun {
+            if let Some(conn) = self.conns.get(key) {
+                tracing::warn!(
+                    "{}: does not read its watch events, {} bytes wait for it: closing",
+                    conn.peer,
+                    conn.output.len() - conn.sent
+                );
+            }
+            self.abandon(key);
+        }
+    }
+
+    /// Closes without sending what is left: its reader does not read.
+    fn abandon(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.output = Vec::new();
+            conn.sent = 0;
+        }
+        self.close(key);
+    }
+
+    /// A write's answer. Answers come in the order in which writes were forwarded.
+    fn complete(&mut self, key: Key, header: ReplyHeader, body: &[u8]) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.is_closing() {
+            return;
+        }
+        let Some(write) = conn.writes.pop_front() else {
+            tracing::error!("{}: answer to xid {} without a request", conn.peer, header.xid);
+            self.close(key);
+            return;
+        };
+        assert_eq!(write.xid, header.xid, "answers out of order on {}", conn.peer);
+        self.outstanding -= 1;
+        encode_reply(&mut conn.output, header, |out| out.extend_from_slice(body));
+        count_sent(conn, &self.links.counters);
+        let latency = now - write.since;
+        conn.stats.answered(write.op, header.xid, header.zxid.0, latency, now);
+        conn.stats.refused_write(header.err, write.op);
+        self.links.counters.latency(latency);
+        Self::mark_dirty(&mut self.dirty, key, conn);
+        if write.op == crate::wire::OpCode::CloseSession {
+            self.close(key);
+        } else if conn.input_waits {
+            self.resume.push(key);
+        }
+    }
+
+    fn session_ready(
+        &mut self,
+        token: ConnToken,
+        session: SessionId,
+        timeout_ms: i32,
+        passwd: [u8; 16],
+    ) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(token.conn) else { return };
+        let Some(read_only) = conn.connecting() else { return };
+        let established = crate::shard::runtime::wall_ms();
+        conn.attach(Active { session, timeout_ms, established });
+        let read_only = read_only.map(|_| false);
+        ConnectResponse { timeout_ms, session_id: session.0, passwd, read_only }
+            .encode_frame(&mut conn.output);
+        count_sent(conn, &self.links.counters);
+        let latency = now - conn.opened_at;
+        self.links.counters.latency(latency);
+        Self::mark_dirty(&mut self.dirty, token.conn, conn);
+        self.resume.push(token.conn);
+    }
+
+    fn session_rejected(&mut self, token: ConnToken) {
+        let Some(conn) = self.conns.get_mut(token.conn) else { return };
+        let Some(read_only) = conn.connecting() else { return };
+        ConnectResponse::rejected(read_only.map(|_| false)).encode_frame(&mut conn.output);
+        count_sent(conn, &self.links.counters);
+        Self::mark_dirty(&mut self.dirty, token.conn, conn);
+        self.close(token.conn);
+    }
+}
+
+/// With the connection's identities of now, not those at registration (data-model 9.4).
+fn may_see(auth: &Auth, conn: &Conn, acl: &EventAcl) -> bool {
+    match acl {
+        EventAcl::Open => true,
+        EventAcl::List(bytes) => match AclList::decode(&mut Reader::new(bytes)) {
+            Ok(Some(list)) => auth.check_acl(list, perms::READ, &conn.identities),
+            _ => true,
+        },
+    }
+}

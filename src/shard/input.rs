@@ -1,0 +1,373 @@
+//! Bytes from a connection: four-letter words, the handshake, frames, and what each request does next.
+//!
+//! Requests of a connection are taken strictly in order. A write is forwarded at once, so writes pipeline; a read
+//! behind an unanswered write stops the input until it is answered, and so does everything behind that read.
+
+use super::conn::OutstandingWrite;
+use super::{Conn, Shard};
+use crate::auth::AuthOutcome;
+use crate::base::slab::Key;
+use crate::base::{SessionId, Zxid};
+use crate::pipeline::messages::{ToZab, WriteRequest};
+use crate::session::clamp_timeout;
+use crate::wire::connect::ConnectRequest;
+use crate::wire::four_letter::FourLetterWord;
+use crate::wire::reply::{ReplyHeader, encode_header_only, encode_reply};
+use crate::wire::request::{AuthPacket, RequestHeader};
+use crate::wire::{ErrorCode, JuteWrite, OpCode, Reader};
+
+/// What the runtime must do after input was taken.
+#[derive(Debug)]
+pub enum InputEffect {
+    Nothing,
+    /// Answer a four-letter word on this connection.
+    Command(FourLetterWord, [u8; 8]),
+}
+
+/// How far one frame got.
+enum Step {
+    /// Taken.
+    Done,
+    /// It must wait for something; the input stays as it is.
+    Wait,
+    /// The connection is closing.
+    Closed,
+}
+
+/// First words of a connection: a command, or a length.
+enum Opening {
+    Incomplete,
+    Length,
+    Command(FourLetterWord, [u8; 8]),
+}
+
+fn opening(bytes: &[u8]) -> Opening {
+    let Some(word) = bytes.first_chunk::<4>() else { return Opening::Incomplete };
+    let Some(word) = FourLetterWord::from_bytes(*word) else { return Opening::Length };
+    let mut argument = [0; 8];
+    if word == FourLetterWord::Stmk {
+        match bytes.get(4..12) {
+            Some(mask) => argument.copy_from_slice(mask),
+            None => return Opening::Incomplete,
+        }
+    }
+    Opening::Command(word, argument)
+}
+
+impl Shard {
+    /// Bytes arrived.
+    pub fn on_bytes(&mut self, key: Key, bytes: &[u8]) -> InputEffect {
+        let Some(conn) = self.conns.get_mut(key) else { return InputEffect::Nothing };
+        if conn.is_closing() {
+            return InputEffect::Nothing;
+        }
+        if conn.is_fresh() && conn.input.len() < 12 {
+            // Commands are recognised before anything else, whatever the segments they come in.
+            let mut head = [0; 12];
+            let old = conn.input.len();
+            let new = bytes.len().min(12 - old);
+            head[..old].copy_from_slice(&conn.input);
+            head[old..old + new].copy_from_slice(&bytes[..new]);
+            match opening(&head[..old + new]) {
+                Opening::Command(word, argument) => {
+                    conn.begin_command();
+                    conn.input = Vec::new();
+                    return InputEffect::Command(word, argument);
+                }
+                Opening::Incomplete => {
+                    conn.input.extend_from_slice(bytes);
+                    return InputEffect::Nothing;
+                }
+                Opening::Length => {}
+            }
+        }
+        if conn.input.is_empty() && !conn.input_waits {
+            let taken = self.take_frames(key, bytes);
+            if let Some(conn) = self.conns.get_mut(key)
+                && !conn.is_closing()
+            {
+                conn.input.extend_from_slice(&bytes[taken..]);
+            }
+        } else {
+            conn.input.extend_from_slice(bytes);
+            if !conn.input_waits {
+                self.process_input(key);
+            }
+        }
+        InputEffect::Nothing
+    }
+
+    /// Takes what it can of a connection's waiting input.
+    pub(super) fn process_input(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.input_waits = false;
+        let input = std::mem::take(&mut conn.input);
+        let taken = self.take_frames(key, &input);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.is_closing() {
+            return;
+        }
+        conn.input = input;
+        conn.input.drain(..taken);
+        if conn.input.is_empty() {
+            conn.input = Vec::new();
+        }
+        if conn.wants_input() {
+            conn.wake_reader();
+        }
+    }
+
+    /// Takes whole frames from the front of `bytes`; answers how many bytes that was.
+    fn take_frames(&mut self, key: Key, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        loop {
+            let rest = &bytes[taken..];
+            let Some(head) = rest.first_chunk::<4>() else { return taken };
+            let len = i32::from_be_bytes(*head);
+            if len <= 0 || len as usize > self.options.max_frame_bytes {
+                self.refuse_length(key, len);
+                return taken;
+            }
+            let Some(frame) = rest.get(4..4 + len as usize) else { return taken };
+            match self.take_frame(key, frame) {
+                Step::Done => taken += 4 + frame.len(),
+                Step::Wait => {
+                    if let Some(conn) = self.conns.get_mut(key) {
+                        conn.input_waits = true;
+                    }
+                    return taken;
+                }
+                Step::Closed => return taken,
+            }
+        }
+    }
+
+    fn refuse_length(&mut self, key: Key, len: i32) {
+        if let Some(conn) = self.conns.get(key) {
+            let max = self.options.max_frame_bytes;
+            tracing::warn!("{}: frame of length {len}, allowed are 1 to {max}: closing", conn.peer);
+        }
+        self.close(key);
+    }
+
+    fn take_frame(&mut self, key: Key, frame: &[u8]) -> Step {
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
+        if conn.is_closing() {
+            return Step::Closed;
+        }
+        if conn.is_fresh() {
+            return self.handshake(key, frame);
+        }
+        let Some(active) = conn.active().copied() else { return Step::Wait };
+        if conn.writes.back().is_some_and(|write| write.op == OpCode::CloseSession) {
+            // What comes behind it is lost with the connection.
+            return Step::Wait;
+        }
+        let mut r = Reader::new(frame);
+        let Ok(header) = RequestHeader::decode(&mut r) else {
+            self.close(key);
+            return Step::Closed;
+        };
+        let body = r.rest();
+        match OpCode::from_code(header.op).filter(|op| op.is_client_request()) {
+            Some(OpCode::Auth) => self.authenticate(key, header, body),
+            Some(OpCode::Sasl) => self.sasl(key, header, body),
+            _ if !self.links.auth.meets_enforced(&conn.identities) => self.answer_and_close(
+                key,
+                header.xid,
+                Zxid::ZERO,
+                ErrorCode::SessionClosedRequireSaslAuth,
+            ),
+            None => self.answer_and_close(key, header.xid, Zxid::NONE, ErrorCode::Unimplemented),
+            Some(op) if op.is_write() => self.forward_write(key, active.session, header, op, body),
+            Some(op) => self.read(key, header.xid, op, body),
+        }
+    }
+
+    /// Checks of the handshake in the reference's order (client-protocol 4.3).
+    fn handshake(&mut self, key: Key, frame: &[u8]) -> Step {
+        let Ok(request) = ConnectRequest::decode(frame) else {
+            self.close(key);
+            return Step::Closed;
+        };
+        let applied = self.links.tree.applied();
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
+        count_received(conn, &self.links.counters);
+        if request.last_zxid_seen > applied.0 {
+            tracing::info!(
+                "{}: refusing session 0x{:x}: it has seen zxid 0x{:x}, this server is at {applied}; \
+                 the client must try another server",
+                conn.peer,
+                request.session_id,
+                request.last_zxid_seen
+            );
+            self.close(key);
+            return Step::Closed;
+        }
+        let (min, max) = (self.options.session_timeout_ms_min, self.options.session_timeout_ms_max);
+        let timeout_ms = clamp_timeout(request.timeout_ms, min, max);
+        conn.begin_connecting(&request);
+        let conn = self.token(key);
+        self.send_to_zab(if request.session_id == 0 {
+            ToZab::CreateSession { conn, timeout_ms }
+        } else {
+            ToZab::ResumeSession {
+                conn,
+                session: SessionId(request.session_id),
+                passwd: request.passwd.unwrap_or_default().to_vec(),
+                timeout_ms,
+            }
+        });
+        Step::Done
+    }
+
+    /// Handled where it arrives: the identity counts for requests received after it.
+    fn authenticate(&mut self, key: Key, header: RequestHeader, body: &[u8]) -> Step {
+        let Ok(packet) = AuthPacket::decode(&mut Reader::new(body)) else {
+            self.close(key);
+            return Step::Closed;
+        };
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
+        let ids = &conn.identities;
+        let outcome = if packet.scheme == Some(b"key") {
+            let (_, key) = self.links.tree.read(|view| {
+                view.lookup(b"/key").map(|node| node.data().unwrap_or_default().to_vec())
+            });
+            self.links.auth.addauth_key(ids, packet.auth, key.as_deref())
+        } else {
+            self.links.auth.addauth(ids, packet.scheme, packet.auth, conn.peer.ip())
+        };
+        match outcome {
+            AuthOutcome::Ok(identities) => {
+                conn.identities = identities;
+                count_received(conn, &self.links.counters);
+                self.answer(key, header.xid, Zxid::ZERO, ErrorCode::Ok);
+                Step::Done
+            }
+            AuthOutcome::FailedReplyAndClose => {
+                tracing::warn!(
+                    "{}: authentication failed for scheme {:?}",
+                    conn.peer,
+                    String::from_utf8_lossy(packet.scheme.unwrap_or_default())
+                );
+                self.links.counters.auth_failed();
+                self.answer_and_close(key, header.xid, Zxid::ZERO, ErrorCode::AuthFailed)
+            }
+            AuthOutcome::CloseSilently => {
+                self.close(key);
+                Step::Closed
+            }
+        }
+    }
+
+    /// No mechanism is configured: any token is answered with a null one (auth-and-tls 7.2).
+    fn sasl(&mut self, key: Key, header: RequestHeader, body: &[u8]) -> Step {
+        let token = Reader::new(body).buffer();
+        if !matches!(token, Ok(Some(_))) {
+            self.close(key);
+            return Step::Closed;
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
+        count_received(conn, &self.links.counters);
+        count_sent(conn, &self.links.counters);
+        let header = ReplyHeader { xid: header.xid, zxid: Zxid::ZERO, err: 0 };
+        encode_reply(&mut conn.output, header, |out| out.put_buffer(None));
+        Self::mark_dirty(&mut self.dirty, key, conn);
+        Step::Done
+    }
+
+    fn forward_write(
+        &mut self,
+        key: Key,
+        session: SessionId,
+        header: RequestHeader,
+        op: OpCode,
+        body: &[u8],
+    ) -> Step {
+        let over = self.outstanding >= self.options.outstanding_limit;
+        let backlog = self.has_backlog();
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
+        // So every connection can always make progress with one request at a time.
+        if conn.output_is_high() || ((over || backlog) && !conn.writes.is_empty()) {
+            return Step::Wait;
+        }
+        let start = self.forward.bytes.len() as u32;
+        self.forward.bytes.extend_from_slice(body);
+        self.forward.requests.push(WriteRequest {
+            conn: key,
+            session,
+            xid: header.xid,
+            op: header.op,
+            body: start..self.forward.bytes.len() as u32,
+            identities: conn.identities.clone(),
+        });
+        conn.writes.push_back(OutstandingWrite { xid: header.xid, op, since: self.now });
+        self.outstanding += 1;
+        count_received(conn, &self.links.counters);
+        self.touch(key);
+        Step::Done
+    }
+
+    /// A request of this session was heard.
+    pub(super) fn touch(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.last_heard = self.now;
+        if !conn.touch_pending {
+            conn.touch_pending = true;
+            self.touched.push(key);
+        }
+    }
+
+    fn read(&mut self, key: Key, xid: i32, op: OpCode, body: &[u8]) -> Step {
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
+        if !conn.writes.is_empty() || conn.output_is_high() {
+            return Step::Wait;
+        }
+        count_received(conn, &self.links.counters);
+        self.touch(key);
+        self.answer_read(key, xid, op, body);
+        Step::Done
+    }
+
+    /// Appends a reply without a body.
+    pub(super) fn answer(&mut self, key: Key, xid: i32, zxid: Zxid, err: ErrorCode) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.is_closing() {
+            return;
+        }
+        count_sent(conn, &self.links.counters);
+        encode_header_only(&mut conn.output, xid, zxid, err);
+        Self::mark_dirty(&mut self.dirty, key, conn);
+    }
+
+    fn answer_and_close(&mut self, key: Key, xid: i32, zxid: Zxid, err: ErrorCode) -> Step {
+        self.answer(key, xid, zxid, err);
+        self.close(key);
+        Step::Closed
+    }
+
+    /// Reads no more, sends what there is, then closes. Watches go at once.
+    pub fn close(&mut self, key: Key) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.is_closing() {
+            return;
+        }
+        conn.begin_closing(now);
+        self.outstanding -= conn.writes.len();
+        conn.writes.clear();
+        conn.wake_reader();
+        Self::mark_dirty(&mut self.dirty, key, conn);
+        self.watches.remove_watcher(key);
+    }
+}
+
+pub(super) fn count_received(conn: &mut Conn, counters: &super::ShardCounters) {
+    conn.stats.received += 1;
+    counters.received();
+}
+
+pub(super) fn count_sent(conn: &mut Conn, counters: &super::ShardCounters) {
+    conn.stats.sent += 1;
+    counters.sent();
+}

@@ -1,0 +1,333 @@
+//! A client core: connections, the order of each session's requests, the watch table, reads and replies.
+//!
+//! [`Shard`] is a plain state machine: `runtime` (the only place that names glommio) waits in one place and calls it
+//! with what happened; it never waits itself. It owns its connections and its watch table; it shares the data tree
+//! with the Zab core, which writes it, and has one mailbox from and one into that core.
+//!
+//! **The order rule, reader's side.** A read is taken from the tree at one consistent zxid V; then the mailbox is
+//! drained up to V, which appends the events for everything the read has seen to the connections' buffers; then the
+//! read's own watch is registered; then the reply is appended. So a client never sees data before the event for
+//! it, and never an event for what a read already showed.
+
+mod conn;
+mod deliver;
+mod input;
+mod reads;
+mod report;
+pub mod runtime;
+mod watch_requests;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crate::auth::{Auth, Identities};
+use crate::base::slab::{Key, Slab};
+use crate::base::{MonoMs, Zxid};
+use crate::pipeline::batch::CommitBatch;
+use crate::pipeline::messages::{RequestBatch, ToShard, ToZab};
+use crate::pipeline::{ConnToken, Mailbox};
+use crate::session::Touch;
+use crate::tree::Tree;
+use crate::watch::WatchTable;
+use crate::wire::four_letter::FourLetterWord;
+
+pub use conn::{Conn, ConnStats};
+pub use report::{ConnReport, ShardCounters, ShardReport, WatchDump};
+
+/// Settings of a client core (reference: configuration 3, 7, 8).
+#[derive(Clone, Debug)]
+pub struct ShardOptions {
+    /// `jute.maxbuffer`, bytes.
+    pub max_frame_bytes: usize,
+    /// Milliseconds.
+    pub session_timeout_ms_min: i32,
+    pub session_timeout_ms_max: i32,
+    /// Requests forwarded and unanswered, over this core's connections, above which connections with one of their
+    /// own are not read from.
+    pub outstanding_limit: usize,
+    /// Connections per source address; 0 is no limit.
+    pub max_client_cnxns: usize,
+    /// Connections in all; 0 is no limit.
+    pub max_cnxns: usize,
+    /// A connection that has not finished its handshake after this long is closed.
+    pub sessionless_timeout_ms: i64,
+    pub tcp_keepalive: bool,
+    pub extended_types: bool,
+}
+
+/// Counts of connections that all client cores share. Touched at accept and close only.
+#[derive(Debug, Default)]
+pub struct Admission {
+    total: AtomicUsize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Admission {
+    /// False when a limit says no.
+    fn enter(&self, address: IpAddr, options: &ShardOptions) -> bool {
+        let mut by_address = self.by_address.lock().unwrap_or_else(|e| e.into_inner());
+        let total = self.total.load(Ordering::Relaxed);
+        if options.max_cnxns > 0 && total >= options.max_cnxns {
+            tracing::error!("Too many connections max allowed is {}", options.max_cnxns);
+            return false;
+        }
+        let count = by_address.entry(address).or_insert(0);
+        if options.max_client_cnxns > 0 && *count >= options.max_client_cnxns {
+            let max = options.max_client_cnxns;
+            tracing::warn!("Too many connections from /{address} - max is {max}");
+            return false;
+        }
+        *count += 1;
+        self.total.store(total + 1, Ordering::Relaxed);
+        true
+    }
+
+    fn leave(&self, address: IpAddr) {
+        let mut by_address = self.by_address.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(count) = by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                by_address.remove(&address);
+            }
+        }
+        self.total.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A question in place of a handshake, being answered: polled until it has its bytes.
+pub trait PendingAnswer {
+    fn poll(&mut self) -> Option<Vec<u8>>;
+}
+
+/// Answers four-letter words; lives above this room.
+pub trait CommandHandler: Send + Sync {
+    /// `argument` is what `stmk` reads after its word.
+    fn start(&self, word: FourLetterWord, argument: [u8; 8]) -> Box<dyn PendingAnswer>;
+}
+
+/// What a client core shares with the rest of the server.
+#[derive(Clone)]
+pub struct Links {
+    pub tree: Arc<Tree>,
+    pub auth: Arc<Auth>,
+    pub to_zab: Arc<Mailbox<ToZab>>,
+    pub mailbox: Arc<Mailbox<ToShard>>,
+    pub admission: Arc<Admission>,
+    pub commands: Arc<dyn CommandHandler>,
+    pub counters: Arc<ShardCounters>,
+    /// Start of the monotonic clock that all cores share.
+    pub epoch: Instant,
+}
+
+/// One client core's state. Owned by its executor; every method returns without waiting.
+pub struct Shard {
+    id: u16,
+    options: ShardOptions,
+    links: Links,
+    conns: Slab<Conn>,
+    watches: WatchTable,
+    /// Everything up to here has been delivered from the mailbox.
+    drained: Zxid,
+    /// A batch taken from the mailbox before the tree was visible at it.
+    early: Option<Arc<CommitBatch>>,
+    /// What could not be handled while something else was being done.
+    later: VecDeque<ToShard>,
+    /// Writes gathered in this turn.
+    forward: RequestBatch,
+    /// Messages that found the Zab core's inbox full.
+    backlog: VecDeque<ToZab>,
+    /// Writes forwarded and unanswered.
+    outstanding: usize,
+    /// Connections with something to send.
+    dirty: Vec<Key>,
+    /// Connections whose input stopped and may go on.
+    resume: Vec<Key>,
+    /// Connections heard of since the last touch batch.
+    touched: Vec<Key>,
+    /// A read's body while it is made.
+    scratch: Vec<u8>,
+    /// Milliseconds now, taken once per wake-up.
+    now: MonoMs,
+    stopping: bool,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Shard({}, {} connections)", self.id, self.conns.len())
+    }
+}
+
+impl Shard {
+    pub fn new(id: u16, options: ShardOptions, links: Links) -> Shard {
+        let drained = links.tree.applied();
+        Shard {
+            id,
+            options,
+            links,
+            conns: Slab::default(),
+            watches: WatchTable::default(),
+            drained,
+            early: None,
+            later: VecDeque::new(),
+            forward: RequestBatch { shard: id, ..RequestBatch::default() },
+            backlog: VecDeque::new(),
+            outstanding: 0,
+            dirty: Vec::new(),
+            resume: Vec::new(),
+            touched: Vec::new(),
+            scratch: Vec::new(),
+            now: 0,
+            stopping: false,
+        }
+    }
+
+    fn token(&self, conn: Key) -> ConnToken {
+        ConnToken { shard: self.id, conn }
+    }
+
+    /// The clock is read at the edge and handed in.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = crate::base::time::mono_ms(self.links.epoch, now);
+    }
+
+    fn send_to_zab(&mut self, message: ToZab) {
+        if self.backlog.is_empty() {
+            if let Err(message) = self.links.to_zab.push(message) {
+                self.backlog.push_back(message);
+            }
+        } else {
+            self.backlog.push_back(message);
+        }
+    }
+
+    /// Ends a turn: resumes what may go on, then hands the gathered writes to the Zab core. Call until it answers
+    /// false; then send what is dirty.
+    pub fn end_turn(&mut self) -> bool {
+        while let Some(message) = self.later.pop_front() {
+            self.take_message(message);
+        }
+        for conn in std::mem::take(&mut self.resume) {
+            self.process_input(conn);
+        }
+        while let Some(message) = self.backlog.pop_front() {
+            if let Err(message) = self.links.to_zab.push(message) {
+                self.backlog.push_front(message);
+                break;
+            }
+        }
+        if !self.forward.requests.is_empty() {
+            let empty = RequestBatch { shard: self.id, ..RequestBatch::default() };
+            let batch = std::mem::replace(&mut self.forward, empty);
+            self.send_to_zab(ToZab::Requests(batch));
+        }
+        self.links.to_zab.wake();
+        self.links.counters.outstanding.store(self.outstanding, Ordering::Relaxed);
+        !self.resume.is_empty() || !self.later.is_empty()
+    }
+
+    /// True while the Zab core's inbox was full: the turn must be tried again soon.
+    pub fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Tells the Zab core which sessions were heard of. Called a few times per tick.
+    pub fn flush_touches(&mut self) {
+        if self.touched.is_empty() {
+            return;
+        }
+        let mut touches = Vec::with_capacity(self.touched.len());
+        for key in std::mem::take(&mut self.touched) {
+            let Some(conn) = self.conns.get_mut(key) else { continue };
+            conn.touch_pending = false;
+            if let Some(active) = conn.active() {
+                let (id, timeout_ms) = (active.session, active.timeout_ms);
+                touches.push(Touch { id, at: conn.last_heard, timeout_ms });
+            }
+        }
+        self.send_to_zab(ToZab::Touches(touches));
+        self.links.to_zab.wake();
+    }
+
+    /// Closes connections that never finished their handshake, and those whose peer does not go away after the
+    /// server has closed. Answers the keys whose sockets must be torn down.
+    pub fn sweep(&mut self) -> Vec<Key> {
+        let (now, limit) = (self.now, self.options.sessionless_timeout_ms);
+        let mut doomed = Vec::new();
+        for (key, conn) in self.conns.iter() {
+            let late = conn.is_sessionless() && now - conn.opened_at > limit;
+            let lingering = conn.closing_since().is_some_and(|since| now - since > conn::LINGER_MS);
+            if late || lingering {
+                doomed.push(key);
+            }
+        }
+        doomed
+    }
+
+    /// Connections to flush; the list is handed over.
+    pub fn take_dirty(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    pub fn conn(&self, key: Key) -> Option<&Conn> {
+        self.conns.get(key)
+    }
+
+    pub fn conn_mut(&mut self, key: Key) -> Option<&mut Conn> {
+        self.conns.get_mut(key)
+    }
+
+    pub fn conn_keys(&self) -> Vec<Key> {
+        self.conns.keys()
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    fn mark_dirty(dirty: &mut Vec<Key>, key: Key, conn: &mut Conn) {
+        if !conn.dirty {
+            conn.dirty = true;
+            dirty.push(key);
+        }
+    }
+}
+
+/// What the runtime calls besides input.
+impl Shard {
+    /// A connection was accepted.
+    pub fn add_conn(&mut self, peer: std::net::SocketAddr) -> Key {
+        let identities = Identities::of_peer(peer.ip());
+        let key = self.conns.insert(Conn::new(peer, identities, self.now));
+        self.publish_gauges();
+        key
+    }
+
+    /// Its socket is gone. The session lives on until it expires or is resumed.
+    pub fn remove_conn(&mut self, key: Key) {
+        let Some(conn) = self.conns.remove(key) else { return };
+        if !conn.is_closing() {
+            self.outstanding -= conn.writes.len();
+            self.watches.remove_watcher(key);
+        }
+        self.publish_gauges();
+    }
+
+    /// A four-letter word has its answer.
+    pub fn finish_command(&mut self, key: Key, answer: &[u8]) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.output.extend_from_slice(answer);
+        self.links.counters.command();
+        Self::mark_dirty(&mut self.dirty, key, conn);
+        self.close(key);
+    }
+
+    /// The socket has taken output that was waiting; input that stopped for it may go on.
+    pub fn output_moved(&mut self, key: Key) {
+        if self.conns.get(key).is_some_and(|conn| conn.input_waits) {
+            self.resume.push(key);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! addWatch, checkWatches, removeWatches, setWatches and setWatches2. Reference: data-model 9.
+
+use super::Shard;
+use super::input::count_sent;
+use super::reads::Answer;
+use crate::base::Zxid;
+use crate::base::slab::Key;
+use crate::tree::View;
+use crate::watch::WatchKind;
+use crate::wire::reply::encode_watch_event;
+use crate::wire::request::{PathList, PathModeRequest, SetWatchesRequest};
+use crate::wire::{ErrorCode, EventType, JuteWrite, OpCode, Reader};
+
+/// What becomes of one path of a setWatches.
+enum Replay<'a> {
+    Fire(EventType, &'a [u8]),
+    Register(&'a [u8], WatchKind),
+}
+
+impl Shard {
+    /// No check of any kind: the node need not exist, the path need not be valid.
+    pub(super) fn add_watch<'b>(&mut self, body: &'b [u8], out: &mut Vec<u8>) -> Answer<'b> {
+        let Ok(request) = PathModeRequest::decode(&mut Reader::new(body)) else {
+            return Answer::refused(ErrorCode::MarshallingError);
+        };
+        let kind = match request.mode {
+            0 => WatchKind::Persistent,
+            1 => WatchKind::PersistentRecursive,
+            _ => return Answer::refused(ErrorCode::MarshallingError),
+        };
+        out.put_int(0);
+        Answer { watch: Some((request.path.unwrap_or_default(), kind)), ..Answer::ok() }
+    }
+
+    pub(super) fn check_watches<'b>(&mut self, key: Key, body: &[u8]) -> Answer<'b> {
+        let Ok(request) = PathModeRequest::decode(&mut Reader::new(body)) else {
+            return Answer::refused(ErrorCode::MarshallingError);
+        };
+        let path = request.path.unwrap_or_default();
+        match self.watches.check(path, key, request.mode) {
+            Ok(()) => Answer::ok(),
+            Err(code) => Answer::refused(code),
+        }
+    }
+
+    /// What has happened up to `zxid` still fires before the watch goes.
+    pub(super) fn remove_watches<'b>(&mut self, key: Key, zxid: Zxid, body: &[u8]) -> Answer<'b> {
+        let Ok(request) = PathModeRequest::decode(&mut Reader::new(body)) else {
+            return Answer::refused(ErrorCode::MarshallingError);
+        };
+        self.drain_to(zxid);
+        let path = request.path.unwrap_or_default();
+        match self.watches.remove(path, key, request.mode) {
+            Ok(()) => Answer::ok(),
+            Err(code) => Answer::refused(code),
+        }
+    }
+
+    /// Replays a reconnecting client's watches: those that missed a change fire, the rest are registered.
+    pub(super) fn set_watches<'b>(
+        &mut self,
+        key: Key,
+        op: OpCode,
+        body: &'b [u8],
+    ) -> (Zxid, Answer<'b>) {
+        let Ok(request) = SetWatchesRequest::decode(op, &mut Reader::new(body)) else {
+            let zxid = self.links.tree.applied();
+            return (zxid, Answer::refused(ErrorCode::MarshallingError));
+        };
+        let (zxid, (replays, complete)) = self.links.tree.read(|view| replay(view, &request));
+        self.drain_to(zxid);
+        for replay in replays {
+            match replay {
+                Replay::Register(path, kind) => self.watches.add(path, key, kind),
+                Replay::Fire(event, path) => {
+                    let Some(conn) = self.conns.get_mut(key) else { continue };
+                    encode_watch_event(&mut conn.output, event, path, Zxid::NONE);
+                    count_sent(conn, &self.links.counters);
+                    Self::mark_dirty(&mut self.dirty, key, conn);
+                }
+            }
+        }
+        let answer =
+            if complete { Answer::ok() } else { Answer::refused(ErrorCode::MarshallingError) };
+        (zxid, answer)
+    }
+}
+
+/// The table of data-model 9.5. False when a null list ended it: what came before stays.
+fn replay<'a>(view: &View<'_>, request: &SetWatchesRequest<'a>) -> (Vec<Replay<'a>>, bool) {
+    let since = request.relative_zxid;
+    let mut replays = Vec::new();
+    let data = |path| match view.lookup(path).map(|node| node.stat()) {
+        None => Replay::Fire(EventType::NodeDeleted, path),
+        Some(stat) if stat.mzxid > since => Replay::Fire(EventType::NodeDataChanged, path),
+        Some(_) => Replay::Register(path, WatchKind::Data),
+    };
+    let exist = |path| match view.lookup(path) {
+        None => Replay::Register(path, WatchKind::Data),
+        Some(_) => Replay::Fire(EventType::NodeCreated, path),
+    };
+    let child = |path| match view.lookup(path).map(|node| node.stat()) {
+        None => Replay::Fire(EventType::NodeDeleted, path),
+        Some(stat) if stat.pzxid > since => Replay::Fire(EventType::NodeChildrenChanged, path),
+        Some(_) => Replay::Register(path, WatchKind::Child),
+    };
+    let persistent = |path| Replay::Register(path, WatchKind::Persistent);
+    let recursive = |path| Replay::Register(path, WatchKind::PersistentRecursive);
+    let complete = extend(&mut replays, request.data, data)
+        && extend(&mut replays, request.exist, exist)
+        && extend(&mut replays, request.child, child)
+        && extend(&mut replays, request.persistent, persistent)
+        && extend(&mut replays, request.persistent_recursive, recursive);
+    (replays, complete)
+}
+
+fn extend<'a>(
+    replays: &mut Vec<Replay<'a>>,
+    list: Option<PathList<'a>>,
+    each: impl Fn(&'a [u8]) -> Replay<'a>,
+) -> bool {
+    let Some(list) = list else { return false };
+    replays.extend(list.iter().map(each));
+    true
+}

@@ -1,0 +1,10 @@
+//! The consensus, pure: no clock, no IO, no async. Inputs in, effects out; one file per phase.
+//!
+//! A standalone server is an ensemble of one: the same request, transaction, log, commit, apply path with a
+//! quorum that its own log satisfies. Lives on the Zab core.
+
+pub mod leading;
+pub mod quorums;
+
+pub use leading::Leading;
+pub use quorums::Quorum;
