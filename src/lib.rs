@@ -10,6 +10,9 @@
 //! |---|---|
 //! | 0 | [`base`] |
 //! | 1 | [`wire`] |
+//! | 2 | [`watch`], [`session`] |
 
 pub mod base;
+pub mod session;
+pub mod watch;
 pub mod wire;
