@@ -10,8 +10,9 @@
 //! |---|---|
 //! | 0 | [`base`] |
 //! | 1 | [`wire`] |
-//! | 2 | [`watch`], [`session`] |
+//! | 2 | [`watch`], [`session`], [`auth`] |
 
+pub mod auth;
 pub mod base;
 pub mod session;
 pub mod watch;
