@@ -9,6 +9,8 @@
 //! - `acl`: decisions over lists
 //! - `sasl`: the seam for mechanisms, and what a server without one answers
 
+#![forbid(unsafe_code)]
+
 mod acl;
 mod config;
 mod digest;

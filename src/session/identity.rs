@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn ids_carry_server_and_clock() {
-        let mut ids = SessionIds::new(1, 0x0000_12_3456_789a);
+        let mut ids = SessionIds::new(1, 0x0012_3456_789a);
         assert_eq!(ids.next_id(), SessionId(0x0112_3456_789a_0000));
         assert_eq!(ids.next_id(), SessionId(0x0112_3456_789a_0001));
         // Only the low 40 bits of the clock survive, and only the low 8 of the server id.

@@ -7,6 +7,8 @@
 //! Seam: local sessions (reference: data-model 11.5) would be a second tracker per server, consulted before
 //! this one and never replicated. None exists yet: every session here is global.
 
+#![forbid(unsafe_code)]
+
 mod identity;
 mod touch;
 mod tracker;

@@ -67,7 +67,8 @@ impl SessionTracker {
 
     /// The bucket of a session touched at `at` (reference: data-model 11.1).
     fn due(&self, at: MonoMs, timeout_ms: i32) -> MonoMs {
-        at.saturating_add(i64::from(timeout_ms)) / self.tick_ms * self.tick_ms + self.tick_ms
+        let end = at.saturating_add(i64::from(timeout_ms)) / self.tick_ms * self.tick_ms;
+        end.saturating_add(self.tick_ms)
     }
 
     /// Starts tracking a session; says whether it is new. One already known keeps its state and is touched.

@@ -4,6 +4,8 @@
 //! it. Filtering an event by the READ permission of the connection is the caller's business: the table hands
 //! every watcher to the callback and consumes one-shot watches whether or not the caller delivers the event.
 
+#![forbid(unsafe_code)]
+
 mod table;
 mod watchers;
 

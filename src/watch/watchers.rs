@@ -37,6 +37,8 @@ type Entry = (Key, Modes);
 const FEW_MAX: usize = 8;
 
 /// Connections and their modes; a connection appears at most once and never without a mode.
+// Boxed, the map does not widen every path's entry: most paths have one watcher.
+#[allow(clippy::box_collection)]
 pub(super) enum Watchers {
     Empty,
     One(Entry),
