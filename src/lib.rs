@@ -8,13 +8,33 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 0 | [`base`] |
-//! | 1 | [`wire`] |
+//! | 0 | [`base`]: ids, limits, slab, seeded generator |
+//! | 1 | [`wire`]: bytes to values and back |
+//! | 2 | [`tree`], [`watch`], [`session`], [`auth`], [`zab`]: the pure machines |
+//! | 3 | [`pipeline`]: request to transaction, transaction to changes, events and replies |
+//! | 4 | [`storage`]: proposal log, snapshots, recovery, purge |
+//! | 5 | [`ensemble`]: the Zab core's loop; [`shard`]: a client core |
+//! | 6 | [`admin`]: four-letter words, counters |
+//! | 7 | [`server`]: configuration, assembly, start, shutdown |
+//! | 8 | [`cli`]: the commands |
+//!
+//! ## What every walk relies on
+//!
+//! - **Watermarks**: `visible <= committed <= logged by a quorum <= proposed`, in zxids.
+//! - **The order rule**: the Zab core applies a run of transactions unseen, puts their events and replies into every
+//!   client core's mailbox, and only then makes the tree visible at their zxid. A client core reads the tree at one
+//!   zxid, drains its mailbox up to it, registers the read's watch, appends the reply ([`shard`], [`ensemble`]).
+//! - **Durability**: nothing is committed before the log says that it is on disk; a failed write poisons the log.
+//!
+//! Everything up to and including `pipeline` compiles without glommio, io-uring or libc.
 
+pub mod admin;
 pub mod auth;
 pub mod base;
+pub mod cli;
 pub mod ensemble;
 pub mod pipeline;
+pub mod server;
 pub mod session;
 pub mod shard;
 pub mod storage;
