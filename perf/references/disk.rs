@@ -15,6 +15,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 
 const FILE_BYTES: u64 = 64 << 20;
 const ALIGNMENT: usize = 4096;
+const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
 /// A buffer that O_DIRECT accepts, owned for as long as the ring may look at it.
 struct Aligned {
@@ -60,12 +61,16 @@ fn write_durably(ring: &mut IoUring, file: &File, buffer: &Aligned, offset: u64)
         .user_data(buffer.len as u64);
     let sync = opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build().user_data(0);
     // SAFETY: `buffer` and `file` outlive both operations, whose completions are waited for below; an early
-    // return would leave them in flight, so the only one is on a failure to submit, which submits nothing.
+    // return happens only when nothing could be submitted.
     unsafe {
         let pushed = ring.submission().push_multiple(&[write, sync]);
         pushed.map_err(|error| io::Error::other(error.to_string()))?;
     }
-    ring.submit_and_wait(2)?;
+    while let Err(error) = ring.submit_and_wait(2) {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
     for completion in ring.completion() {
         if completion.result() < 0 {
             return Err(io::Error::from_raw_os_error(-completion.result()));
@@ -80,7 +85,8 @@ fn write_durably(ring: &mut IoUring, file: &File, buffer: &Aligned, offset: u64)
 fn measure_file(file: &File, bytes: usize, limit: Duration) -> io::Result<Histogram<u64>> {
     let mut ring = IoUring::new(8)?;
     let buffer = Aligned::new(bytes);
-    let mut histogram = Histogram::new(3).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut histogram = Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3)
+        .map_err(|error| io::Error::other(error.to_string()))?;
     let start = Instant::now();
     let mut offset = 0;
     // Stop at the file's end: a second lap would find a sparse file allocated.
