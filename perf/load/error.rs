@@ -1,4 +1,5 @@
-//! What stops a run. All of it is final: a load program that papers over a failure measures nothing.
+//! What stops a run. All of it is final: a load program that papers over a failure measures
+//! nothing.
 
 use std::{fmt, io};
 

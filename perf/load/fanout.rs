@@ -17,7 +17,8 @@ pub struct FanOut {
     pub addr: SocketAddr,
     pub watchers: usize,
     pub session_timeout_ms: i32,
-    /// A persistent watch per session (addWatch) instead of a one-shot one armed again by each reader.
+    /// A persistent watch per session (addWatch) instead of a one-shot one armed again by each
+    /// reader.
     pub persistent: bool,
     pub value: Vec<u8>,
     pub warmup_ns: u64,
@@ -43,7 +44,8 @@ struct Seen {
 }
 
 impl FanOut {
-    /// Sets the znode again and again, each time when every watcher has had its event and is armed again.
+    /// Sets the znode again and again, each time when every watcher has had its event and is armed
+    /// again.
     pub fn run(&self, server: Option<&str>, object: &mut Object) -> Result<()> {
         let timeout_ms = Some(self.session_timeout_ms);
         let mut fleet = Fleet::assemble(self.addr, self.watchers + 1, timeout_ms)?;
@@ -101,7 +103,8 @@ impl FanOut {
             }
             true
         };
-        // One request per connection and no second one: the pump stops before it reaches the setter.
+        // One request per connection and no second one: the pump stops before it reaches the
+        // setter.
         pump(fleet, 1, arm, |header, _| match header.err {
             0 => Ok(()),
             err => Err(Error::Protocol(format!("arming a watch answered {err}"))),

@@ -1,7 +1,8 @@
 //! The connections of a run, and the turn that moves bytes on all of them.
 //!
-//! One read and one write per ready connection and turn, whatever the number of replies in between: 16 requests
-//! that can travel together do travel together, as an efficient client library would send them.
+//! One read and one write per ready connection and turn, whatever the number of replies in between:
+//! 16 requests that can travel together do travel together, as an efficient client library would
+//! send them.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -134,7 +135,8 @@ pub struct Fleet {
     scratch: Vec<u8>,
     /// `None` where a connection was closed.
     pub conns: Vec<Option<Conn>>,
-    /// What to do when the server closes: an error, or (storms, closing sessions) just forget the connection.
+    /// What to do when the server closes: an error, or (storms, closing sessions) just forget the
+    /// connection.
     pub close_is_fine: bool,
 }
 
@@ -149,7 +151,8 @@ impl Fleet {
         })
     }
 
-    /// Connects `count` connections and gives each a session, or none if `timeout_ms` is `None` (echo).
+    /// Connects `count` connections and gives each a session, or none if `timeout_ms` is `None`
+    /// (echo).
     pub fn assemble(addr: SocketAddr, count: usize, timeout_ms: Option<i32>) -> Result<Fleet> {
         let mut fleet = Fleet::new()?;
         let deadline = now_ns() + HANDSHAKE_LIMIT_NS;
@@ -206,7 +209,8 @@ impl Fleet {
         (0..self.conns.len()).try_for_each(|index| self.flush(index))
     }
 
-    /// Waits at most `timeout_ns` for bytes, hands every whole frame to `on_frame`, sends what that queued.
+    /// Waits at most `timeout_ns` for bytes, hands every whole frame to `on_frame`, sends what that
+    /// queued.
     pub fn turn(
         &mut self,
         timeout_ns: u64,
@@ -270,7 +274,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Ends every session politely, so that the server does not have to expire them, and drops the connections.
+    /// Ends every session politely, so that the server does not have to expire them, and drops the
+    /// connections.
     pub fn close_sessions(mut self) -> Result<()> {
         self.close_is_fine = true;
         let deadline = now_ns() + 10 * SECOND_NS;

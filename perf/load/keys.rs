@@ -10,7 +10,8 @@ pub const KEYS_PER_DIRECTORY: u64 = 1000;
 pub struct KeySpace {
     pub root: String,
     pub count: u64,
-    /// Length of a whole key path in bytes; shorter than the path needs means "as short as it gets".
+    /// Length of a whole key path in bytes; shorter than the path needs means "as short as it
+    /// gets".
     pub path_bytes: usize,
 }
 
@@ -36,7 +37,8 @@ impl KeySpace {
     }
 }
 
-/// Appends `number` in decimal with zeros in front; `format!` would cost more than the request itself.
+/// Appends `number` in decimal with zeros in front; `format!` would cost more than the request
+/// itself.
 fn push_digits(out: &mut Vec<u8>, mut number: u64, width: usize) {
     let start = out.len();
     out.resize(start + width, b'0');

@@ -1,7 +1,7 @@
 //! `zkload`: a load program for servers that speak the ZooKeeper client protocol.
 //!
-//! One thread and one epoll; see `perf/README.md` for what the figures mean. JSON goes to stdout, the same
-//! figures for people to stderr.
+//! One thread and one epoll; see `perf/README.md` for what the figures mean. JSON goes to stdout,
+//! the same figures for people to stderr.
 
 mod clock;
 mod error;
@@ -99,7 +99,8 @@ struct RunArgs {
     /// Kinds with weights: get, set, exists, children, create, sync, ping; or echo alone.
     #[arg(long, default_value = "get=90,set=10")]
     mix: Mix,
-    /// Open loop: requests per second over all connections. Latency counts from when a request was due.
+    /// Open loop: requests per second over all connections. Latency counts from when a request was
+    /// due.
     #[arg(long)]
     rate: Option<f64>,
     /// Seconds before measuring.
@@ -126,6 +127,9 @@ struct IdleArgs {
     /// Seconds between two pings of one session.
     #[arg(long, default_value_t = 5.0)]
     ping_every: f64,
+    /// Seconds of pinging before measuring.
+    #[arg(long, default_value_t = 5.0)]
+    warmup: f64,
     #[arg(long, default_value_t = 15.0)]
     seconds: f64,
 }
@@ -179,10 +183,15 @@ fn dispatch(cli: &Cli, object: &mut Object) -> Result<()> {
         Command::Fill(args) => fill(&cli.common, addr, pid, &args.keys, object),
         Command::Idle(args) => {
             at_least_one(args.sessions, "--sessions")?;
+            if args.ping_every <= 0.0 {
+                return Err(Error::Usage("--ping-every must be above 0".into()));
+            }
             let ping_every_ns = seconds_ns(args.ping_every);
             let measure_ns = seconds_ns(args.seconds);
             let sessions = args.sessions;
-            let idle = Idle { addr, sessions, session_timeout_ms, ping_every_ns, measure_ns };
+            let warmup_ns = seconds_ns(args.warmup);
+            let idle =
+                Idle { addr, sessions, session_timeout_ms, ping_every_ns, warmup_ns, measure_ns };
             idle.run(pid, object)
         }
         Command::Storm(args) => {

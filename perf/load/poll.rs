@@ -1,7 +1,8 @@
-//! A thin layer over Linux epoll, level-triggered, and the only file of the load program with unsafe code.
+//! A thin layer over Linux epoll, level-triggered, and the only file of the load program with
+//! unsafe code.
 //!
-//! The load program shares two cores with the server it measures, so a runtime of its own would be charged to
-//! the server's throughput: one thread, one epoll, no allocation per event.
+//! The load program shares two cores with the server it measures, so a runtime of its own would be
+//! charged to the server's throughput: one thread, one epoll, no allocation per event.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -70,7 +71,8 @@ impl Poll {
             tv_sec: (timeout_ns / 1_000_000_000) as libc::time_t,
             tv_nsec: (timeout_ns % 1_000_000_000) as libc::c_long,
         };
-        // SAFETY: the event array has room for the count passed; the kernel writes at most that many.
+        // SAFETY: the event array has room for the count passed; the kernel writes at most that
+        // many.
         let count = unsafe {
             libc::epoll_pwait2(
                 self.epoll.as_raw_fd(),
@@ -101,8 +103,8 @@ impl Poll {
     }
 }
 
-/// Starts a connection without waiting for it, so that a server with a short accept queue cannot stall every
-/// other connection of a storm. IPv4 only: measurements run on loopback.
+/// Starts a connection without waiting for it, so that a server with a short accept queue cannot
+/// stall every other connection of a storm. IPv4 only: measurements run on loopback.
 pub fn connect_nonblocking(addr: SocketAddr) -> io::Result<TcpStream> {
     let SocketAddr::V4(v4) = addr else {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "only IPv4 addresses"));
@@ -137,7 +139,8 @@ pub fn connect_nonblocking(addr: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Asks for timers without the usual 50 µs of slack, which would otherwise show up in open-loop latencies.
+/// Asks for timers without the usual 50 µs of slack, which would otherwise show up in open-loop
+/// latencies.
 pub fn tighten_timers() {
     // SAFETY: PR_SET_TIMERSLACK takes plain numbers and touches only this thread.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };

@@ -16,11 +16,16 @@ pub struct Usage {
 }
 
 /// Reads what `pid` has used; "self" for the load program.
+///
+/// Walks the page tables of a large process for tens of milliseconds: never while
+/// latencies are being measured.
 pub fn usage(pid: &str) -> Result<Usage> {
-    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
-    let stat = read("stat").map_err(io_at("reading the server's /proc entry"))?;
-    let rollup = read("smaps_rollup").unwrap_or_default();
-    let status = read("status").map_err(io_at("reading the server's /proc entry"))?;
+    usage_of_cpu(pid)?.with_memory(pid)
+}
+
+/// As [`usage`], without memory: cheap enough for the edges of a measured window.
+pub fn usage_of_cpu(pid: &str) -> Result<Usage> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(io_at(READING))?;
     let bad = || Error::Usage(format!("/proc/{pid} does not read as expected"));
     // The command's name may hold spaces and brackets: fields count from the last bracket.
     let (_, fields) = stat.rsplit_once(')').ok_or_else(bad)?;
@@ -28,12 +33,24 @@ pub fn usage(pid: &str) -> Result<Usage> {
     let (Some(Ok(user)), Some(Ok(system))) = (ticks.next(), ticks.next()) else {
         return Err(bad());
     };
-    Ok(Usage {
-        cpu_us: (user + system) * 10_000,
-        rss_bytes: kib_line(&status, "VmRSS:") * 1024,
-        pss_bytes: kib_line(&rollup, "Pss:") * 1024,
-    })
+    Ok(Usage { cpu_us: (user + system) * 10_000, ..Usage::default() })
 }
+
+impl Usage {
+    /// Adds what memory `pid` has now.
+    pub fn with_memory(self, pid: &str) -> Result<Usage> {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
+        let rollup = read("smaps_rollup").unwrap_or_default();
+        let status = read("status").map_err(io_at(READING))?;
+        Ok(Usage {
+            rss_bytes: kib_line(&status, "VmRSS:") * 1024,
+            pss_bytes: kib_line(&rollup, "Pss:") * 1024,
+            ..self
+        })
+    }
+}
+
+const READING: &str = "reading the server's /proc entry";
 
 fn kib_line(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));

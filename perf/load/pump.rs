@@ -34,7 +34,8 @@ pub fn match_reply<'a>(
     Ok(Some((pending, header, reader)))
 }
 
-/// Keeps `in_flight` requests on every connection until `next` queues no more and all answers are in.
+/// Keeps `in_flight` requests on every connection until `next` queues no more and all answers are
+/// in.
 pub fn pump(
     fleet: &mut Fleet,
     in_flight: usize,

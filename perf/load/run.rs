@@ -1,8 +1,9 @@
 //! Operations against a set of keys, closed loop or open loop.
 //!
-//! Closed loop: every connection always has W requests out; the rate is what the server makes of it. Open loop:
-//! requests are due at fixed moments whatever the server does, and latency counts from the moment a request was
-//! due, so that a stall is charged to every request it delayed (no coordinated omission).
+//! Closed loop: every connection always has W requests out; the rate is what the server makes of
+//! it. Open loop: requests are due at fixed moments whatever the server does, and latency counts
+//! from the moment a request was due, so that a stall is charged to every request it delayed (no
+//! coordinated omission).
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,7 @@ use crate::clock::{SECOND_NS, now_ns};
 use crate::error::{Error, Result};
 use crate::fleet::{Arrival, Conn, Fleet};
 use crate::mix::{Kind, Requests};
-use crate::process::{Usage, usage};
+use crate::process::{Usage, usage, usage_of_cpu};
 use crate::pump::match_reply;
 use crate::report::{Latencies, Object, clamp_latency, latencies};
 
@@ -147,7 +148,8 @@ impl Run<'_> {
     }
 }
 
-/// Runs `requests` at `pace` and reports into `object`. `server` is the server's process id, if known.
+/// Runs `requests` at `pace` and reports into `object`. `server` is the server's process id, if
+/// known.
 pub fn run(
     fleet: &mut Fleet,
     requests: &mut Requests,
@@ -179,12 +181,13 @@ pub fn run(
         fleet.flush_all()?;
     }
     run.run_until(fleet, from_ns)?;
-    let before = readings(server)?;
+    let before = cpu_readings(server)?;
     let measured_from_ns = now_ns();
     run.run_until(fleet, until_ns)?;
-    let after = readings(server)?;
+    let after = cpu_readings(server)?;
     let measured_seconds = (now_ns() - measured_from_ns) as f64 / 1e9;
     let unanswered = run.drain(fleet)?;
+    let client_after = after.1.with_memory("self")?;
     let tally = run.tally;
     let seconds = pace.measure_ns as f64 / 1e9;
     let ops = tally.count();
@@ -197,14 +200,14 @@ pub fn run(
     tally.by_kind.iter().for_each(|one| all += one);
     object.latency("latency_us", &all);
     for ((_, name), histogram) in Kind::ALL.iter().zip(&tally.by_kind) {
-        if histogram.len() > 0 && histogram.len() < ops {
+        if !histogram.is_empty() && histogram.len() < ops {
             object.latency(&format!("{name}_latency_us"), histogram);
         }
     }
-    if server.is_some() {
-        object.usage("server", before.0, after.0, measured_seconds, ops);
+    if let Some(pid) = server {
+        object.usage("server", before.0, after.0.with_memory(pid)?, measured_seconds, ops);
     }
-    object.usage("client", before.1, after.1, measured_seconds, ops);
+    object.usage("client", before.1, client_after, measured_seconds, ops);
     Ok(())
 }
 
@@ -212,6 +215,12 @@ pub fn run(
 pub fn readings(server: Option<&str>) -> Result<(Usage, Usage)> {
     let server = server.map(usage).transpose()?.unwrap_or_default();
     Ok((server, usage("self")?))
+}
+
+/// As [`readings`], CPU only: for the edges of a window in which requests are on their way.
+pub fn cpu_readings(server: Option<&str>) -> Result<(Usage, Usage)> {
+    let server = server.map(usage_of_cpu).transpose()?.unwrap_or_default();
+    Ok((server, usage_of_cpu("self")?))
 }
 
 #[cfg(test)]

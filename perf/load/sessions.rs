@@ -8,8 +8,8 @@ use crate::clock::{SECOND_NS, now_ns};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::pump::match_reply;
-use crate::report::{Object, clamp_latency, latencies};
-use crate::run::readings;
+use crate::report::{Latencies, Object, clamp_latency, latencies};
+use crate::run::{cpu_readings, readings};
 
 /// Many sessions that only ping.
 pub struct Idle {
@@ -17,41 +17,32 @@ pub struct Idle {
     pub sessions: usize,
     pub session_timeout_ms: i32,
     pub ping_every_ns: u64,
+    /// Pinging before measuring, so that a server that compiles as it runs is not measured cold.
+    pub warmup_ns: u64,
     pub measure_ns: u64,
 }
 
 impl Idle {
-    /// Opens the sessions, then pings each in its turn, evenly spread, and reports what that costs the server.
+    /// Opens the sessions, then pings each in its turn, evenly spread, and reports what that costs
+    /// the server.
     pub fn run(&self, server: Option<&str>, object: &mut Object) -> Result<()> {
         let (before, _) = readings(server)?;
         let opening_ns = now_ns();
         let timeout_ms = Some(self.session_timeout_ms);
         let mut fleet = Fleet::assemble(self.addr, self.sessions, timeout_ms)?;
         object.number("open_seconds", (now_ns() - opening_ns) as f64 / 1e9);
-        let start_ns = now_ns();
-        let until_ns = start_ns + self.measure_ns;
-        let interval_ns = self.ping_every_ns as f64 / self.sessions as f64;
-        let (steady_server, steady_client) = readings(server)?;
-        let mut histogram = latencies();
-        let mut issued = 0u64;
-        while now_ns() < until_ns {
-            let mut due_ns = start_ns + (issued as f64 * interval_ns) as u64;
-            while due_ns <= now_ns() {
-                let index = (issued % self.sessions as u64) as usize;
-                fleet.conn(index).request(OpCode::Ping, due_ns, 0, |_| {});
-                fleet.flush(index)?;
-                issued += 1;
-                due_ns = start_ns + (issued as f64 * interval_ns) as u64;
-            }
-            let wait_ns = due_ns.min(until_ns).saturating_sub(now_ns());
-            fleet.turn(wait_ns, |conn, arrival| {
-                if let Some((pending, _, _)) = match_reply(conn, arrival.frame)? {
-                    let latency = arrival.now_ns.saturating_sub(pending.intended_ns);
-                    histogram.saturating_record(clamp_latency(latency));
-                }
-                Ok(())
-            })?;
-        }
+        let mut pings = Pings {
+            start_ns: now_ns(),
+            interval_ns: self.ping_every_ns as f64 / self.sessions as f64,
+            issued: 0,
+            histogram: latencies(),
+        };
+        let from_ns = pings.start_ns + self.warmup_ns;
+        pings.run_until(&mut fleet, from_ns)?;
+        pings.histogram.clear();
+        let (steady_server, steady_client) = cpu_readings(server)?;
+        pings.run_until(&mut fleet, from_ns + self.measure_ns)?;
+        let histogram = pings.histogram;
         let (after, client_after) = readings(server)?;
         let seconds = self.measure_ns as f64 / 1e9;
         object.integer("sessions", self.sessions as u64);
@@ -68,6 +59,40 @@ impl Idle {
     }
 }
 
+/// Pings of all sessions in turn, evenly spread over time.
+struct Pings {
+    start_ns: u64,
+    interval_ns: f64,
+    issued: u64,
+    histogram: Latencies,
+}
+
+impl Pings {
+    fn due_ns(&self) -> u64 {
+        self.start_ns + (self.issued as f64 * self.interval_ns) as u64
+    }
+
+    fn run_until(&mut self, fleet: &mut Fleet, until_ns: u64) -> Result<()> {
+        while now_ns() < until_ns {
+            while self.due_ns() <= now_ns() {
+                let index = (self.issued % fleet.conns.len() as u64) as usize;
+                fleet.conn(index).request(OpCode::Ping, self.due_ns(), 0, |_| {});
+                fleet.flush(index)?;
+                self.issued += 1;
+            }
+            let wait_ns = self.due_ns().min(until_ns).saturating_sub(now_ns());
+            fleet.turn(wait_ns, |conn, arrival| {
+                if let Some((pending, _, _)) = match_reply(conn, arrival.frame)? {
+                    let latency = arrival.now_ns.saturating_sub(pending.intended_ns);
+                    self.histogram.saturating_record(clamp_latency(latency));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
 /// New sessions, one after the other, a number of them at once.
 pub struct Storm {
     pub addr: SocketAddr,
@@ -80,8 +105,8 @@ pub struct Storm {
 const STORM_SILENCE_NS: u64 = 30 * SECOND_NS;
 
 impl Storm {
-    /// Connects, waits for the session, keeps it, and so on; closes them all at the end. Latency runs from the
-    /// start of the connection to the server's answer that the session exists.
+    /// Connects, waits for the session, keeps it, and so on; closes them all at the end. Latency
+    /// runs from the start of the connection to the server's answer that the session exists.
     pub fn run(&self, server: Option<&str>, object: &mut Object) -> Result<()> {
         let mut fleet = Fleet::new()?;
         let (before, client_before) = readings(server)?;

@@ -1,7 +1,9 @@
-//! What one durable write costs: a write and an fdatasync linked on a raw io_uring, one pair at a time.
+//! What one durable write costs: a write and an fdatasync linked on a raw io_uring, one pair at a
+//! time.
 //!
-//! Four kinds of file, because they differ by a factor: written with zeros before (the flush has no metadata to
-//! write) or only extended (every first write allocates), each through the page cache and past it.
+//! Four kinds of file, because they differ by a factor: written with zeros before (the flush has no
+//! metadata to write) or only extended (every first write allocates), each through the page cache
+//! and past it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -60,8 +62,8 @@ fn write_durably(ring: &mut IoUring, file: &File, buffer: &Aligned, offset: u64)
         .flags(squeue::Flags::IO_LINK)
         .user_data(buffer.len as u64);
     let sync = opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build().user_data(0);
-    // SAFETY: `buffer` and `file` outlive both operations, whose completions are waited for below; an early
-    // return happens only when nothing could be submitted.
+    // SAFETY: `buffer` and `file` outlive both operations, whose completions are waited for below;
+    // an early return happens only when nothing could be submitted.
     unsafe {
         let pushed = ring.submission().push_multiple(&[write, sync]);
         pushed.map_err(|error| io::Error::other(error.to_string()))?;

@@ -1,4 +1,5 @@
-//! Frames in, frames out, on the runtime the server's client cores use: one read and one write per turn.
+//! Frames in, frames out, on the runtime the server's client cores use: one read and one write per
+//! turn.
 
 use std::io;
 
@@ -27,7 +28,8 @@ pub fn echo(frame: &[u8], out: &mut Vec<u8>) -> After {
     After::KeepOpen
 }
 
-/// Serves `addr` on `cores` threads for ever; every connection gets an `answer` of its own from `make`.
+/// Serves `addr` on `cores` threads for ever; every connection gets an `answer` of its own from
+/// `make`.
 pub fn serve<M, A>(addr: &str, cores: usize, make: M) -> io::Result<()>
 where
     M: Fn() -> A + Clone + Send + 'static,
@@ -59,7 +61,8 @@ where
         let stream = listener.accept().await?;
         let answer = make();
         glommio::spawn_local(async move {
-            // A client that goes away in the middle is the end of its connection and of nothing else.
+            // A client that goes away in the middle is the end of its connection and of nothing
+            // else.
             let _ = connection(stream, answer).await;
         })
         .detach();

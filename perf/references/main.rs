@@ -1,7 +1,8 @@
 //! `zkref`: the physical references that results are read against.
 //!
-//! `fdatasync` says what the disk allows a log of one write and one flush at a time; `echo` what TCP on the
-//! server's runtime allows; `null-server` what is left when a server speaks the protocol but keeps nothing.
+//! `fdatasync` says what the disk allows a log of one write and one flush at a time; `echo` what
+//! TCP on the server's runtime allows; `null-server` what is left when a server speaks the protocol
+//! but keeps nothing.
 
 mod disk;
 mod frames;
