@@ -89,6 +89,10 @@ impl Names {
         let decoded = match (header.xid, op) {
             (-1, _) => event(&mut r),
             (_, Some(op)) if header.err == 0 => self.body(op, &mut r),
+            // A multiRead that fails while it runs brings what it had gathered.
+            (_, Some(op)) if op == OpCode::MultiRead.code() && !body.is_empty() => {
+                self.multi(&mut r)
+            }
             _ => Ok(String::new()),
         };
         match decoded {

@@ -50,10 +50,19 @@ pub fn available(kind: Kind, test: &str) -> bool {
     there
 }
 
-/// A port nobody listens on at the moment.
+/// A port nobody listens on at the moment, from below the range that outgoing connections take theirs from: a
+/// server that comes back must find it free, and a client that knocks meanwhile must not be given it as its own
+/// (a socket connected to itself).
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
-    listener.local_addr().expect("the address of a bound socket").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 12_000 + (std::process::id() * 37 + serial) % 20_000;
+        let port = u16::try_from(port).expect("below 32000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A new directory below cargo's directory for tests.
