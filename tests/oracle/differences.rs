@@ -40,6 +40,11 @@ pub const TABLE: &[Difference] = &[
         ours: "recomputes",
     },
     Difference {
+        what: "a write pipelined behind a setACL that is not applied yet",
+        apache: "checked against the old list or the new one, as it happens",
+        ours: "checked against the new one",
+    },
+    Difference {
         what: "a session that vanishes between admission and preparation",
         apache: "-12, which Java clients cannot represent",
         ours: "-112",

@@ -37,13 +37,17 @@ fn config(seed: u64) -> String {
          extendedTypesEnabled={}\nenforceQuota={}\nreconfigEnabled={}\n",
         bodies::digest_id("super", "secret"),
         extended_types(seed),
-        seed.is_multiple_of(3),
+        enforce_quota(seed),
         seed.is_multiple_of(5),
     )
 }
 
 fn extended_types(seed: u64) -> bool {
     seed % 2 == 1
+}
+
+fn enforce_quota(seed: u64) -> bool {
+    seed.is_multiple_of(3)
 }
 
 struct Pair {
@@ -156,7 +160,7 @@ impl Pair {
 pub fn seed(kind: Kind, seed: u64, steps: u64) -> Result<String, String> {
     say(&format!("oracle: seed {seed}, {steps} steps"));
     let mut pair = Pair::new(kind, seed);
-    let mut generator = Generator::new(seed);
+    let mut generator = Generator::new(seed, enforce_quota(seed));
     while pair.at < steps && pair.started.elapsed() < RUN_TIME {
         let step = generator.step(&mut pair.reference, SLOTS);
         pair.take(&step)?;

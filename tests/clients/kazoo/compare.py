@@ -1,0 +1,45 @@
+"""Compares two runs of kazoo's tests: fails if the second has failures that the first has not.
+
+Usage: compare.py apache.xml ours.xml
+"""
+
+import sys
+import xml.etree.ElementTree as ET
+
+
+def outcomes(path):
+    """Test name -> passed, failed or skipped."""
+    found = {}
+    for case in ET.parse(path).getroot().iter("testcase"):
+        name = f"{case.get('classname')}::{case.get('name')}"
+        kinds = {child.tag for child in case}
+        if kinds & {"failure", "error"}:
+            found[name] = "failed"
+        else:
+            found[name] = "skipped" if "skipped" in kinds else "passed"
+    return found
+
+
+def count(found):
+    kinds = list(found.values())
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("passed", "failed", "skipped"))
+
+
+def main():
+    apache, ours = outcomes(sys.argv[1]), outcomes(sys.argv[2])
+    print(f"kazoo against Apache ZooKeeper: {count(apache)}")
+    print(f"kazoo against ringkeeper:       {count(ours)}")
+    both = sorted(n for n in ours if ours[n] == "failed" and apache.get(n) == "failed")
+    for name in both:
+        print(f"  fails against both: {name}")
+    worse = sorted(n for n in apache if apache[n] == "passed" and ours.get(n) != "passed")
+    for name in worse:
+        print(f"  WORSE against ringkeeper: {name}: {ours.get(name, 'did not run')}")
+    if not apache or "passed" not in apache.values():
+        print("nothing passed against Apache: the comparison says nothing")
+        return 1
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
