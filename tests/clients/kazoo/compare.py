@@ -1,10 +1,14 @@
 """Compares two runs of kazoo's tests: fails if the second has failures that the first has not.
 
-Usage: compare.py apache.xml ours.xml
+Usage: compare.py apache.xml ours.xml [--partial]
 """
 
 import sys
 import xml.etree.ElementTree as ET
+
+
+# Of a complete run; fewer, and it is the environment that is being tested.
+PASSED_AT_LEAST = 250
 
 
 def outcomes(path):
@@ -35,8 +39,9 @@ def main():
     worse = sorted(n for n in apache if apache[n] == "passed" and ours.get(n) != "passed")
     for name in worse:
         print(f"  WORSE against ringkeeper: {name}: {ours.get(name, 'did not run')}")
-    if not apache or "passed" not in apache.values():
-        print("nothing passed against Apache: the comparison says nothing")
+    passed = list(apache.values()).count("passed")
+    if passed < PASSED_AT_LEAST and "--partial" not in sys.argv:
+        print(f"only {passed} passed against Apache: the comparison says nothing")
         return 1
     return 1 if worse else 0
 
