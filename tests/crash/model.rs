@@ -34,7 +34,8 @@ pub fn request(id: usize, n: u64) -> (OpCode, Vec<u8>) {
         4 => (OpCode::Create, create(format!("e{n}"), 1)),
         5 => {
             // Every other one of the group's first nodes goes again, and ephemerals of the group before.
-            let victim = if n % 2 == 0 { format!("k{}", n - 5) } else { format!("e{}", n - 1) };
+            let victim =
+                if n.is_multiple_of(2) { format!("k{}", n - 5) } else { format!("e{}", n - 1) };
             let path = format!("/w{id}/{victim}");
             (OpCode::Delete, bodies::path_int(Some(path.as_bytes()), -1))
         }
@@ -56,7 +57,7 @@ pub fn apply(state: &mut State, id: usize, n: u64) {
         }
         3 => drop(put(format!("seq:{data}"))),
         4 => drop(put(format!("e{n}"))),
-        5 if n % 2 == 0 => drop(state.remove(&format!("k{}", n - 5))),
+        5 if n.is_multiple_of(2) => drop(state.remove(&format!("k{}", n - 5))),
         5 => drop(state.remove(&format!("e{}", n - 1))),
         _ => drop(put(format!("c{n}"))),
     }

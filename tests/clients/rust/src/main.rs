@@ -69,7 +69,7 @@ async fn all(server: &str) -> Result<(), zk::Error> {
     multi(&client).await?;
     let locker = client.clone();
     let lock = locker.lock(
-        zk::LockPrefix::new_curator("/locks/", "lock")?,
+        zk::LockPrefix::new_curator("/locks", "lock")?,
         b"",
         zk::LockOptions::new(OPEN)
             .with_ancestor_options(zk::CreateMode::Persistent.with_acls(OPEN))?,
