@@ -5,7 +5,7 @@
 //! - Lists without an order are sorted.
 //! - zxids stay: both servers start empty and are asked the same in the same order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use ringkeeper::wire::jute::Result;
@@ -29,6 +29,8 @@ pub struct Names {
     pub children: Vec<Vec<u8>>,
     /// The highest zxid in a reply header.
     pub last_zxid: i64,
+    /// How often each operation got each answer (error code; 0 is success): what a run has covered.
+    pub answers: BTreeMap<(i32, i32), u64>,
 }
 
 impl Names {
@@ -86,6 +88,9 @@ impl Names {
         } else {
             format!("reply xid {} zxid {} err {}", header.xid, header.zxid, header.err)
         };
+        if let (true, Some(op)) = (header.xid != -1, op) {
+            *self.answers.entry((op, header.err)).or_default() += 1;
+        }
         let decoded = match (header.xid, op) {
             (-1, _) => event(&mut r),
             (_, Some(op)) if header.err == 0 => self.body(op, &mut r),

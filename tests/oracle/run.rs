@@ -169,7 +169,13 @@ pub fn seed(kind: Kind, seed: u64, steps: u64) -> Result<String, String> {
     let nodes = pair.dump()?;
     pair.restart();
     let again = pair.dump()?;
+    let answers = &pair.reference.names.answers;
+    if std::env::var_os("RINGKEEPER_ORACLE_TRACE").is_some() {
+        say(&format!("answers by (operation, error): {answers:?}"));
+    }
     Ok(format!(
-        "{taken} of {steps} steps in {seconds} s alike, then {nodes} nodes, {again} after a restart"
+        "{taken} of {steps} steps in {seconds} s alike, {} kinds of answers; then {nodes} nodes, \
+         {again} after a restart",
+        answers.len()
     ))
 }
