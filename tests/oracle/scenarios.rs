@@ -4,13 +4,14 @@
 
 use std::time::{Duration, Instant};
 
+use ringkeeper::base::prng::Prng;
 use ringkeeper::wire::connect::ConnectResponse;
 use ringkeeper::wire::{JuteWrite, OpCode};
 
 use crate::support::bodies::{self, session_password};
 use crate::support::client::{Got, Session, Wire};
 use crate::support::server::{Kind, Server, available};
-use crate::support::{hex, unhex};
+use crate::support::{env_number, hex, unhex};
 
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -340,6 +341,81 @@ fn expiry() {
         let again = Session::attach(server.port, 4000, idle.id, &idle.passwd);
         assert!(again.is_err(), "{:?}: an expired session is rejected", server.kind);
     });
+}
+
+/// The connection from outside, as a fuzzer sees it: right frames, wrong frames and noise in any order, cut into
+/// pieces of any size, on many connections, some of them left half way. Afterwards the server serves as before.
+#[test]
+fn noise_harms_nobody_else() {
+    let name = "noise";
+    let kind = crate::subject();
+    if !available(kind, name) {
+        return;
+    }
+    let seed = env_number("RINGKEEPER_NOISE_SEED", 11);
+    let mut server = Server::start(kind, name, "");
+    let mut witness = Session::open(server.port, 30_000).expect("a session");
+    let body = bodies::create_open("/witness", b"here", 1);
+    assert_eq!(witness.call(OpCode::Create, &body).expect("create").header.err, 0);
+    let mut rng = Prng::new(seed);
+    let mut left = Vec::new();
+    for round in 0..env_number("RINGKEEPER_NOISE_ROUNDS", 400) {
+        let mut bytes = Vec::new();
+        if rng.chance(4, 5) {
+            bytes.put_buffer(Some(&connect_frame(0, 9000, 0, Some(&[0; 16]), Some(false))));
+        }
+        for _ in 0..rng.below(6) {
+            noise(&mut rng, &mut bytes);
+        }
+        let mut wire = Wire::connect(server.port).expect("a connection");
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let piece = 1 + rng.below(rest.len() as u64) as usize;
+            wire.send(&rest[..piece]);
+            rest = &rest[piece..];
+        }
+        if rng.chance(1, 4) {
+            left.push(wire);
+        }
+        if round % 50 == 0 {
+            assert_eq!(witness.call(OpCode::Ping, &[]).expect("a ping").header.err, 0);
+        }
+    }
+    let get = bodies::path_watch(Some(b"/witness"), false);
+    let reply = witness.call(OpCode::GetData, &get).expect("getData");
+    assert_eq!((reply.header.err, &reply.body[..8]), (0, &b"\0\0\0\x04here"[..]), "seed {seed}");
+    assert!(Session::open(server.port, 9000).is_ok(), "seed {seed}: new sessions are welcome");
+    assert!(server.is_running());
+}
+
+/// A frame that is right, spoiled, or no frame at all. createTTL is left out: spoiled, it may be what kills the
+/// reference.
+fn noise(rng: &mut Prng, out: &mut Vec<u8>) {
+    let ops =
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14, 17, 18, 22, 100, 101, 102, 103, 104, 105, 106];
+    let bodies: [Vec<u8>; 5] = [
+        bodies::path_watch(Some(b"/noise"), true),
+        bodies::create_open("/noise", b"data", 2),
+        bodies::multi(&[(2, bodies::path_int(Some(b"/noise"), -1))]),
+        bodies::auth(Some(b"digest"), Some(b"u:p")),
+        Vec::new(),
+    ];
+    let mut frame = Vec::new();
+    frame.put_int(rng.next_u64() as i32);
+    frame.put_int(ops[rng.below(ops.len() as u64) as usize]);
+    frame.extend_from_slice(&bodies[rng.below(5) as usize]);
+    // Not the operation: see above.
+    for _ in 0..rng.below(3) {
+        let at = rng.below(frame.len() as u64) as usize;
+        if !(4..8).contains(&at) {
+            frame[at] = rng.next_u64() as u8;
+        }
+    }
+    match rng.below(10) {
+        0 => out.extend((0..rng.below(40)).map(|_| rng.next_u64() as u8)),
+        1 => out.extend_from_slice(&frame),
+        _ => out.put_buffer(Some(&frame)),
+    }
 }
 
 /// Rows of the table of differences that can be asked for: this server alone.
