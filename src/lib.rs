@@ -10,6 +10,12 @@
 //! |---|---|
 //! | 0 | [`base`] |
 //! | 1 | [`wire`] |
+//! | 6 | [`admin`] |
+//! | 7 | [`server`] |
+//! | 8 | [`cli`] |
 
+pub mod admin;
 pub mod base;
+pub mod cli;
+pub mod server;
 pub mod wire;
