@@ -26,7 +26,9 @@ enum Seen {
 }
 
 fn next(session: &mut Session) -> Seen {
-    let Got::Frame(frame) = session.wire.next(ANSWER_WAIT) else { panic!("the server went silent") };
+    let Got::Frame(frame) = session.wire.next(ANSWER_WAIT) else {
+        panic!("the server went silent")
+    };
     let mut r = Reader::new(&frame);
     let header = ReplyHeader::decode(&mut r).expect("a reply header");
     if header.xid == -1 {
@@ -152,7 +154,7 @@ fn check_both(body: &[u8]) {
 }
 
 fn run(cores: u32) {
-    let extra = format!("ringkeeper.clientCores={cores}\nringkeeper.pin=false\n");
+    let extra = format!("ringkeeper.client.cores={cores}\nringkeeper.pin=off\n");
     let server = Server::start(Kind::Ours, "order", &extra);
     let mut session = Session::open(server.port, 10_000).expect("a session");
     for path in ["/order", "/order/a", "/order/b"] {

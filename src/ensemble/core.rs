@@ -13,7 +13,6 @@ use super::EventFd;
 use super::report::ZabReport;
 use super::snapshots::{SnapshotPolicy, SnapshotState, WriteSnapshot, spawn};
 use crate::auth::{Auth, Identities};
-use crate::base::limits::OUTSTANDING_TXNS_MAX;
 use crate::base::{MonoMs, SessionId, Sid, WallMs, Zxid};
 use crate::pipeline::apply::ReplyTo;
 use crate::pipeline::messages::{RequestBatch, ToShard, ToZab};
@@ -21,9 +20,9 @@ use crate::pipeline::{
     Applier, CommitBatch, ConnToken, Item, Mailbox, Outcome, Prep, PrepContext, Write,
 };
 use crate::session::{SessionIds, SessionTracker, password, password_matches};
-use crate::storage::log::{LogError, ProposalLog};
+use crate::storage::log::{LogError, ProposalLog, Submit};
 use crate::storage::snapshot::SnapshotSource;
-use crate::tree::{SnapshotWalk, TreeWriter};
+use crate::tree::{OPEN_ACL_ID, SnapshotWalk, TreeWriter};
 use crate::wire::{ErrorCode, JuteWrite, OpCode};
 use crate::zab::{Leading, Quorum};
 
@@ -54,6 +53,12 @@ pub struct CoreOptions {
     pub container_never_used_ms: i64,
     /// Milliseconds by which a session's touch may reach this core late.
     pub touch_slack_ms: i64,
+    /// Transactions prepared and not applied before no more requests are taken.
+    pub outstanding_txns_max: usize,
+    /// Transactions in one flush; more than that do not wait for `flush_delay`.
+    pub flush_batch_max: usize,
+    /// How long a flush waits for more to come.
+    pub flush_delay: Duration,
 }
 
 /// The state that recovery built, handed to the core.
@@ -77,6 +82,8 @@ pub struct CoreParts {
 pub struct Source {
     pub walk: SnapshotWalk,
     pub sessions: Vec<(SessionId, i32)>,
+    /// Disk id and encoded list.
+    pub acls: Vec<(i64, Vec<u8>)>,
 }
 
 impl SnapshotSource for Source {
@@ -89,7 +96,7 @@ impl SnapshotSource for Source {
     }
 
     fn acls(&self) -> &[(i64, Vec<u8>)] {
-        self.walk.acls()
+        &self.acls
     }
 
     fn next_chunk(&mut self, max_nodes: usize, out: &mut Vec<u8>) -> bool {
@@ -107,6 +114,8 @@ pub enum CoreExit {
     Stopped,
     /// The log is poisoned: what is on disk is not known.
     Log(LogError),
+    /// The log takes no more records.
+    Append(io::Error),
     Ring(io::Error),
     /// A transaction of our own cannot be applied: a broken invariant.
     Apply(String),
@@ -149,6 +158,8 @@ pub struct ZabCore {
     reap: VecDeque<Box<[u8]>>,
     next_reap: MonoMs,
     digests: VecDeque<(Zxid, u64)>,
+    /// Since when transactions wait for their flush, and how many.
+    flush_waits: Option<(Instant, usize)>,
     wake_buffer: Box<u64>,
     wake_armed: bool,
     stopping: bool,
@@ -180,6 +191,7 @@ impl ZabCore {
             reap: VecDeque::new(),
             next_reap: 0,
             digests: VecDeque::new(),
+            flush_waits: None,
             wake_buffer: Box::new(0),
             wake_armed: false,
             stopping: false,
@@ -224,7 +236,7 @@ impl ZabCore {
     }
 
     fn take_inbox(&mut self, now: MonoMs, wall: WallMs) {
-        while self.pending.len() < OUTSTANDING_TXNS_MAX && !self.stopping {
+        while self.pending.len() < self.options.outstanding_txns_max && !self.stopping {
             let Some(message) = self.parts.inbox.pop() else { return };
             match message {
                 ToZab::Requests(batch) => self.prepare_batch(&batch, wall),
@@ -373,6 +385,8 @@ impl ZabCore {
         if self.fresh.is_empty() {
             return Ok(());
         }
+        let (_, waiting) = self.flush_waits.get_or_insert_with(|| (Instant::now(), 0));
+        *waiting += self.fresh.len();
         let shared = Arc::new(std::mem::take(&mut self.chunk));
         for at in std::mem::take(&mut self.fresh) {
             let Some(Pending::Txn { zxid, chunk, range, .. }) = self.pending.get_mut(at) else {
@@ -380,7 +394,7 @@ impl ZabCore {
             };
             *chunk = shared.clone();
             let bytes = &shared[range.clone()];
-            self.parts.log.append(*zxid, bytes).map_err(CoreExit::Log)?;
+            self.parts.log.append(*zxid, bytes).map_err(CoreExit::Append)?;
             if self.parts.snapshots.appended(bytes.len()) {
                 self.snapshot_due = true;
                 self.parts.log.roll();
@@ -390,18 +404,30 @@ impl ZabCore {
     }
 
     fn submit_log(&mut self) -> Result<(), CoreExit> {
-        if !self.parts.log.pending() || self.parts.log.in_flight() {
+        if !self.parts.log.pending() || self.parts.log.in_flight() || self.flush_may_wait() {
             return Ok(());
         }
-        let flushed = {
-            let mut queue = self.ring.submission();
-            self.parts.log.submit_flush(&mut queue).map_err(CoreExit::Log)?
-        };
-        if let Some(flushed) = flushed {
-            self.logged(flushed.up_to);
+        self.flush_waits = None;
+        loop {
+            let submit = {
+                let mut queue = self.ring.submission();
+                self.parts.log.submit_flush(&mut queue).map_err(CoreExit::Log)?
+            };
+            if submit != Submit::Nothing {
+                self.ring.submit().map_err(CoreExit::Ring)?;
+            }
+            if submit != Submit::RingFull {
+                return Ok(());
+            }
         }
-        self.ring.submit().map_err(CoreExit::Ring)?;
-        Ok(())
+    }
+
+    /// Whether the profile lets this flush wait for company.
+    fn flush_may_wait(&self) -> bool {
+        let Some((since, count)) = self.flush_waits else { return false };
+        count < self.options.flush_batch_max
+            && since.elapsed() < self.options.flush_delay
+            && !self.stopping
     }
 
     fn take_completions(&mut self) -> Result<(), CoreExit> {
@@ -523,10 +549,10 @@ impl ZabCore {
         {
             return;
         }
-        let source = Source {
-            walk: self.parts.tree.begin_snapshot(),
-            sessions: self.parts.sessions.iter().collect(),
-        };
+        let walk = self.parts.tree.begin_snapshot();
+        let acls = walk.acls().filter(|(id, _)| *id != OPEN_ACL_ID);
+        let acls = acls.map(|(id, list)| (id, list.as_bytes().to_vec())).collect();
+        let source = Source { walk, sessions: self.parts.sessions.iter().collect(), acls };
         spawn(&self.snapshot_state, source, self.parts.write_snapshot.clone());
     }
 
@@ -542,7 +568,7 @@ impl ZabCore {
         }
         if !self.parts.inbox.prepare_sleep() {
             // With too much outstanding the inbox waits for the log, not the other way round.
-            if self.pending.len() < OUTSTANDING_TXNS_MAX {
+            if self.pending.len() < self.options.outstanding_txns_max {
                 return Ok(());
             }
         }
@@ -561,6 +587,9 @@ impl ZabCore {
     fn time_to_next(&self) -> Duration {
         if self.next_is_ready() {
             return Duration::from_micros(200);
+        }
+        if self.flush_may_wait() {
+            return self.options.flush_delay;
         }
         let now = mono_ms(&self.parts);
         let slack = self.options.touch_slack_ms;
@@ -596,10 +625,10 @@ impl ZabCore {
             digest_mismatches: self.parts.applier.digest_mismatches,
             snapshots_taken: self.snapshot_state.taken.load(Ordering::Relaxed),
             last_snapshot_ms: self.snapshot_state.last_ms.load(Ordering::Relaxed),
-            fsync_count: stats.fsync_count,
-            fsync_total_us: stats.fsync_total_us,
-            fsync_max_us: stats.fsync_max_us,
-            log_bytes: stats.bytes,
+            flushes: stats.flushes,
+            flush_us: stats.flush_micros,
+            flush_us_max: stats.flush_micros_max,
+            log_bytes: stats.appended_bytes,
             prepared_unapplied: self.pending.len(),
             uptime_ms: now,
         }

@@ -8,7 +8,10 @@ mod report;
 mod snapshots;
 mod wake;
 
-pub use self::core::{CoreExit, CoreOptions, CoreParts, ZabCore};
+pub use self::core::{CoreExit, CoreOptions, CoreParts, Source, ZabCore};
 pub use report::ZabReport;
 pub use snapshots::SnapshotPolicy;
 pub use wake::EventFd;
+
+/// Writes one snapshot; given by whoever knows directories and formats.
+pub type WriteSnapshot = snapshots::WriteSnapshot<Source>;

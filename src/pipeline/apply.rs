@@ -1,17 +1,16 @@
 //! Transaction to changes, events and replies; on every server, live and at recovery. Reference: data-model 1.1 and
 //! 9.2, disk-format 8, client-protocol 5 and 9.3.
 
-use super::batch::{CommitBatch, EventAcl, Item};
+use super::batch::{CommitBatch, Item};
 use super::messages::ConnToken;
+use super::owners::{parent_or_root, raw_owner};
 use crate::base::{MonoMs, SessionId, Zxid};
 use crate::session::SessionTracker;
-use super::owners::{parent_or_root, raw_owner};
-use crate::tree::TreeWriter;
-use crate::wire::acl::perms;
+use crate::tree::{Create, EventAcl, TreeWriter};
 use crate::wire::jute::DecodeError;
 use crate::wire::multi::MultiHeader;
 use crate::wire::txn::{CreateTxn, MultiTxn, SetAclTxn, SetDataTxn, Txn, TxnHeader, decode_txn};
-use crate::wire::{AclList, ErrorCode, EventType, JuteWrite, OpCode, Reader, Stat};
+use crate::wire::{ErrorCode, EventType, JuteWrite, OpCode, Reader, Stat};
 
 /// Whom a transaction answers, if one of this server's connections asked for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,19 +130,20 @@ impl Run<'_> {
     }
 
     fn create<'t>(&mut self, txn: &CreateTxn<'t>) -> Applied<'t> {
-        let stat = self.tree.create(
-            txn.path,
-            txn.data,
-            txn.acl,
-            raw_owner(txn.mode, self.header.session),
-            self.header.zxid,
-            self.header.time,
-            txn.parent_cversion,
-        )?;
+        let stat = self.tree.create(&Create {
+            path: txn.path,
+            data: txn.data,
+            acl: txn.acl,
+            owner: raw_owner(txn.mode, self.header.session),
+            zxid: self.header.zxid,
+            time: self.header.time,
+            parent_cversion: txn.parent_cversion,
+        })?;
         if !self.quiet {
-            let acl = event_acl(txn.acl);
-            self.event(EventType::NodeCreated, txn.path, acl);
-            self.children_changed(parent_or_root(txn.path));
+            let parent = parent_or_root(txn.path);
+            let (node_acl, parent_acl) = (self.acl_of(txn.path), self.acl_of(parent));
+            self.event(EventType::NodeCreated, txn.path, node_acl);
+            self.event(EventType::NodeChildrenChanged, parent, parent_acl);
         }
         Ok(match txn.op {
             OpCode::Create => Done::Path(txn.path),
@@ -152,13 +152,13 @@ impl Run<'_> {
     }
 
     fn delete<'t>(&mut self, path: &[u8]) -> Applied<'t> {
-        let acl = (!self.quiet).then(|| self.acl_of(path));
-        self.tree.delete(path, self.header.zxid)?;
-        if let Some(acl) = acl {
-            let zxid = self.header.zxid;
-            let path_range = self.batch.put(path);
-            self.batch.items.push(Item::Deleted { path: path_range, zxid, acl });
-            self.children_changed(parent_or_root(path));
+        let zxid = self.header.zxid;
+        let deleted = self.tree.delete(path, zxid)?;
+        if !self.quiet {
+            let range = self.batch.put(path);
+            self.batch.items.push(Item::Deleted { path: range, zxid, acl: deleted.node });
+            let parent = parent_or_root(path);
+            self.event(EventType::NodeChildrenChanged, parent, deleted.parent);
         }
         Ok(Done::Nothing)
     }
@@ -229,30 +229,8 @@ impl Run<'_> {
         self.batch.items.push(Item::Event { event, path, zxid: self.header.zxid, acl });
     }
 
-    fn children_changed(&mut self, parent: &[u8]) {
-        let acl = self.acl_of(parent);
-        self.event(EventType::NodeChildrenChanged, parent, acl);
-    }
-
     fn acl_of(&self, path: &[u8]) -> EventAcl {
-        match self.tree.view().lookup(path) {
-            Some(node) => event_acl(node.acl()),
-            None => EventAcl::Open,
-        }
-    }
-}
-
-/// Whether the list lets anyone read is decided here once, not once per watcher.
-fn event_acl(list: AclList<'_>) -> EventAcl {
-    let anyone_reads = |entry: crate::wire::AclEntry<'_>| {
-        entry.perms & perms::READ != 0
-            && entry.scheme == Some(b"world")
-            && entry.id == Some(b"anyone")
-    };
-    if list.is_empty() || list.iter().any(anyone_reads) {
-        EventAcl::Open
-    } else {
-        EventAcl::List(list.as_bytes().into())
+        self.tree.event_acl(path).unwrap_or(EventAcl::WorldReadable)
     }
 }
 

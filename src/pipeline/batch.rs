@@ -5,20 +5,11 @@
 //! So a client core that reads the tree at zxid V finds all events up to V in its mailbox.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::messages::ConnToken;
 use crate::base::{SessionId, Zxid};
+use crate::tree::EventAcl;
 use crate::wire::EventType;
-
-/// Whose READ permission decides about an event.
-#[derive(Clone, Debug)]
-pub enum EventAcl {
-    /// Anyone may read.
-    Open,
-    /// An encoded list.
-    List(Arc<[u8]>),
-}
 
 #[derive(Clone, Debug)]
 pub enum Item {

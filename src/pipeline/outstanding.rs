@@ -16,6 +16,8 @@ pub enum OwnedAcl {
     /// `world:anyone` may do everything: by far the most common list, shared by all.
     Open,
     List(Arc<[u8]>),
+    /// A node of a foreign snapshot whose list nobody knows: only a superuser may pass.
+    Unknown,
 }
 
 impl OwnedAcl {
@@ -27,14 +29,12 @@ impl OwnedAcl {
         }
     }
 
-    pub fn list(&self) -> AclList<'_> {
+    /// The list; `None` when nobody knows it.
+    pub fn list(&self) -> Option<AclList<'_>> {
         match self {
-            OwnedAcl::Open => OPEN_ACL_UNSAFE,
-            // It was decoded once, when it was made.
-            OwnedAcl::List(bytes) => AclList::decode(&mut Reader::new(bytes))
-                .ok()
-                .flatten()
-                .expect("an owned ACL is well formed"),
+            OwnedAcl::Open => Some(OPEN_ACL_UNSAFE),
+            OwnedAcl::List(bytes) => AclList::decode(&mut Reader::new(bytes)).ok().flatten(),
+            OwnedAcl::Unknown => None,
         }
     }
 }
@@ -82,9 +82,12 @@ impl Outstanding {
         Some(Record {
             exists: true,
             stat: node.persisted(),
-            child_count: node.num_children(),
-            acl: OwnedAcl::new(node.acl()),
-            content_crc: node.content_crc(),
+            child_count: node.num_children() as i32,
+            acl: match node.acl().and_then(|acl| acl.list()) {
+                Some(list) => OwnedAcl::new(list),
+                None => OwnedAcl::Unknown,
+            },
+            content_crc: node.block_crc(),
         })
     }
 

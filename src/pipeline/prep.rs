@@ -9,7 +9,7 @@ use super::outstanding::{Outstanding, OwnedAcl, Record};
 use crate::auth::{Auth, Identities};
 use crate::base::{SessionId, WallMs, Zxid};
 use crate::session::SessionTracker;
-use crate::tree::{TreeWriter, digest, path as paths};
+use crate::tree::{TreeWriter, Violation, digest, path as paths};
 use crate::wire::jute::DecodeError;
 use crate::wire::txn::{DIGEST_VERSION, TxnDigest, TxnHeader};
 use crate::wire::{ErrorCode, JuteWrite, OpCode, Reader, StatPersisted};
@@ -70,7 +70,12 @@ pub struct Prep {
     digest: u64,
     /// Where failures of one request that are no protocol answer are kept for the log line.
     undecodable: u64,
+    /// When a soft quota was last complained of.
+    soft_quota_warned: WallMs,
 }
+
+/// Soft quotas only warn, and not more often than this.
+const SOFT_QUOTA_WARNING_GAP_MS: WallMs = 10_000;
 
 /// Why a write is refused: the code goes into an error transaction.
 pub(super) type Refusal = ErrorCode;
@@ -78,7 +83,14 @@ pub(super) type Refusal = ErrorCode;
 impl Prep {
     /// `last` and `digest` are those of the recovered tree.
     pub fn new(options: PrepOptions, last: Zxid, digest: u64) -> Prep {
-        Prep { options, outstanding: Outstanding::default(), last, digest, undecodable: 0 }
+        Prep {
+            options,
+            outstanding: Outstanding::default(),
+            last,
+            digest,
+            undecodable: 0,
+            soft_quota_warned: 0,
+        }
     }
 
     /// The last zxid handed out.
@@ -182,6 +194,16 @@ impl Prep {
         self.digest
     }
 
+    pub(super) fn warn_of_soft_quota(&mut self, now: WallMs, violation: &Violation) {
+        if now - self.soft_quota_warned < SOFT_QUOTA_WARNING_GAP_MS {
+            return;
+        }
+        self.soft_quota_warned = now;
+        let what = if violation.count { "count" } else { "bytes" };
+        let (path, limit) = (violation.path.escape_ascii(), violation.limit);
+        tracing::warn!("Quota exceeded: {path} [{what}={}, limit={limit}]", violation.wanted);
+    }
+
     /// Undoes what a failed multi did to the running digest.
     pub(super) fn restore_digest(&mut self, digest: u64) {
         self.digest = digest;
@@ -246,11 +268,11 @@ impl Prep {
         acl: &OwnedAcl,
         perms: i32,
     ) -> Result<(), Refusal> {
-        if matches!(acl, OwnedAcl::Open) || cx.auth.check_acl(acl.list(), perms, write.identities) {
-            Ok(())
-        } else {
-            Err(ErrorCode::NoAuth)
-        }
+        let granted = match acl.list() {
+            Some(list) => cx.auth.check_acl(list, perms, write.identities),
+            None => write.identities.is_super() || cx.auth.config().skip_acl,
+        };
+        if granted { Ok(()) } else { Err(ErrorCode::NoAuth) }
     }
 }
 

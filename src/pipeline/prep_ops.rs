@@ -1,11 +1,12 @@
 //! Validation of each kind of write, in the reference's order of checks (data-model 6): first failing row wins.
 
 use super::outstanding::{OwnedAcl, Record};
+use super::owners::{parent_or_root, raw_owner};
 use super::prep::{Prep, PrepContext, Refusal, Write, next_version, reader};
 use super::prep_multi;
 use crate::base::Zxid;
-use super::owners::{parent_or_root, raw_owner};
-use crate::tree::owner::{NodeType, TTL_MS_MAX};
+use crate::tree::NodeType;
+use crate::tree::owner::TTL_MS_MAX;
 use crate::tree::{digest, path as paths};
 use crate::wire::acl::perms;
 use crate::wire::multi::{MultiError, MultiOp, decode_multi};
@@ -371,7 +372,7 @@ impl Prep {
 
     /// Usage is read from the tree as applied, as the reference does.
     fn check_quota(
-        &self,
+        &mut self,
         cx: &PrepContext<'_>,
         path: &[u8],
         count: i64,
@@ -380,12 +381,19 @@ impl Prep {
         if !self.options.enforce_quota {
             return Ok(());
         }
-        cx.tree.quota_check(path, count, bytes)
+        match cx.tree.quota_check(path, count, bytes)? {
+            Some(violation) if violation.hard => Err(ErrorCode::QuotaExceeded),
+            Some(violation) => {
+                self.warn_of_soft_quota(cx.now, &violation);
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 }
 
 fn is_ephemeral(cx: &PrepContext<'_>, node: &Record) -> bool {
-    let kind = cx.tree.owner_options().node_type(node.stat.ephemeral_owner);
+    let kind = cx.tree.tree().options().node_type(node.stat.ephemeral_owner);
     kind == Ok(NodeType::Ephemeral)
 }
 

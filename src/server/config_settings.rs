@@ -71,11 +71,16 @@ macro_rules! words {
 
         impl $name {
             const WORDS: &'static [(&'static str, $name)] = &[$(($word, $name::$variant),)*];
+
+            /// The word as it stands in the file.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
         }
 
         impl Shown for $name {
             fn shown(&self) -> String {
-                match self { $($name::$variant => $word.to_owned(),)* }
+                self.as_str().to_owned()
             }
         }
     };

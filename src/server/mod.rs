@@ -9,8 +9,12 @@
 //! | [`config`], [`config_cluster`], [`config_auth`], [`server_lines`] | the configuration as a whole |
 //! | [`profile`] | this server's own knobs |
 //! | [`logging`] | log output |
+//! | [`preflight`] | what the machine must offer |
+//! | [`assembly`], `restore`, `listen`, `signals`, `commands` | start, run, stop |
 //! | [`exit_code`] | how the process ends |
 
+pub mod assembly;
+mod commands;
 pub mod config;
 pub mod config_auth;
 pub mod config_cluster;
@@ -21,31 +25,21 @@ pub mod config_settings;
 mod config_unknown;
 pub mod exit_code;
 pub mod jvm_flags;
+mod listen;
 pub mod logging;
+pub mod preflight;
 pub mod profile;
 pub mod properties;
+mod restore;
 pub mod server_lines;
+mod signals;
 mod suggest;
 
 #[cfg(test)]
 mod config_tests;
 
+pub use assembly::run;
 pub use config::{Config, Loaded};
 pub use config_error::ConfigError;
 pub use exit_code::ExitCode;
 pub use jvm_flags::Env;
-
-/// Runs a server until it is told to stop.
-pub fn run(loaded: Loaded) -> ExitCode {
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    if loaded.config.ensemble.is_some() {
-        tracing::error!(
-            "this build serves standalone only: the configuration names an ensemble (server.N)"
-        );
-    } else {
-        tracing::error!("the serving part is not linked in this build");
-    }
-    ExitCode::Unexpected
-}

@@ -59,6 +59,18 @@ pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, |count| count.get())
 }
 
+/// Those CPUs by number, lowest first.
+pub fn allowed_cpus() -> Vec<usize> {
+    // SAFETY: the set is plain bits, initialised to zero and filled by the call.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) != 0 {
+            return Vec::new();
+        }
+        (0..libc::CPU_SETSIZE as usize).filter(|cpu| libc::CPU_ISSET(*cpu, &set)).collect()
+    }
+}
+
 fn probe_ring() -> Result<String, Missing> {
     let ring = IoUring::new(8).map_err(|error| refused(&error))?;
     let mut probe = Probe::new();

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::auth::Identities;
-use crate::base::limits::{CONNECTION_OUT_BYTES_HIGH, SHARD_READ_CHUNK};
 use crate::base::{MonoMs, SessionId, WallMs};
 use crate::wire::OpCode;
 use crate::wire::connect::ConnectRequest;
@@ -200,13 +199,13 @@ impl Conn {
     }
 
     /// Whether the reading task may read more from the socket.
-    pub fn wants_input(&self) -> bool {
-        self.is_closing() || !self.input_waits || self.input.len() < SHARD_READ_CHUNK
+    pub fn wants_input(&self, chunk_bytes: usize) -> bool {
+        self.is_closing() || !self.input_waits || self.input.len() < chunk_bytes
     }
 
     /// A reader that does not read is not served further until it does.
-    pub fn output_is_high(&self) -> bool {
-        self.output.len() - self.sent >= CONNECTION_OUT_BYTES_HIGH
+    pub fn output_is_high(&self, high_bytes: usize) -> bool {
+        self.output.len() - self.sent >= high_bytes
     }
 
     pub fn wake_reader(&mut self) {

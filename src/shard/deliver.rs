@@ -8,16 +8,16 @@ use super::Shard;
 use super::conn::Active;
 use super::input::count_sent;
 use crate::auth::Auth;
-use crate::base::limits::CONNECTION_OUT_BYTES_MAX;
 use crate::base::slab::Key;
 use crate::base::{SessionId, Zxid};
 use crate::pipeline::ConnToken;
-use crate::pipeline::batch::{CommitBatch, EventAcl, Item};
+use crate::pipeline::batch::{CommitBatch, Item};
 use crate::pipeline::messages::ToShard;
+use crate::tree::EventAcl;
+use crate::wire::EventType;
 use crate::wire::acl::perms;
 use crate::wire::connect::ConnectResponse;
 use crate::wire::reply::{ReplyHeader, encode_reply, encode_watch_event};
-use crate::wire::{AclList, EventType, Reader};
 
 use super::Conn;
 
@@ -112,7 +112,8 @@ impl Shard {
         node_is_gone: bool,
     ) {
         let mut overrun = Vec::new();
-        let Shard { watches, conns, links, dirty, .. } = self;
+        let Shard { watches, conns, links, dirty, options, .. } = self;
+        let out_bytes_max = &options.out_bytes_max;
         let mut fire = |key: Key| {
             let Some(conn) = conns.get_mut(key) else { return };
             if conn.is_closing() || !may_see(&links.auth, conn, acl) {
@@ -120,7 +121,7 @@ impl Shard {
             }
             encode_watch_event(&mut conn.output, event, path, zxid);
             count_sent(conn, &links.counters);
-            if conn.output.len() - conn.sent > CONNECTION_OUT_BYTES_MAX {
+            if conn.output.len() - conn.sent > *out_bytes_max {
                 overrun.push(key);
             }
             Shard::mark_dirty(dirty, key, conn);
@@ -214,10 +215,10 @@ impl Shard {
 /// With the connection's identities of now, not those at registration (data-model 9.4).
 fn may_see(auth: &Auth, conn: &Conn, acl: &EventAcl) -> bool {
     match acl {
-        EventAcl::Open => true,
-        EventAcl::List(bytes) => match AclList::decode(&mut Reader::new(bytes)) {
-            Ok(Some(list)) => auth.check_acl(list, perms::READ, &conn.identities),
-            _ => true,
+        EventAcl::WorldReadable => true,
+        EventAcl::Restricted(acl) => match acl.list() {
+            Some(list) => auth.check_acl(list, perms::READ, &conn.identities),
+            None => conn.identities.is_super() || auth.config().skip_acl,
         },
     }
 }

@@ -112,7 +112,7 @@ impl Shard {
         if conn.input.is_empty() {
             conn.input = Vec::new();
         }
-        if conn.wants_input() {
+        if conn.wants_input(self.options.read_chunk_bytes) {
             conn.wake_reader();
         }
     }
@@ -288,7 +288,9 @@ impl Shard {
         let backlog = self.has_backlog();
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         // So every connection can always make progress with one request at a time.
-        if conn.output_is_high() || ((over || backlog) && !conn.writes.is_empty()) {
+        if conn.output_is_high(self.options.out_bytes_high)
+            || ((over || backlog) && !conn.writes.is_empty())
+        {
             return Step::Wait;
         }
         let start = self.forward.bytes.len() as u32;
@@ -320,7 +322,7 @@ impl Shard {
 
     fn read(&mut self, key: Key, xid: i32, op: OpCode, body: &[u8]) -> Step {
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
-        if !conn.writes.is_empty() || conn.output_is_high() {
+        if !conn.writes.is_empty() || conn.output_is_high(self.options.out_bytes_high) {
             return Step::Wait;
         }
         count_received(conn, &self.links.counters);

@@ -55,7 +55,12 @@ pub struct ShardOptions {
     /// A connection that has not finished its handshake after this long is closed.
     pub sessionless_timeout_ms: i64,
     pub tcp_keepalive: bool,
-    pub extended_types: bool,
+    /// Bytes of replies waiting on a connection above which it is not read any more.
+    pub out_bytes_high: usize,
+    /// Bytes of watch events waiting for a reader that does not read, at which it is closed.
+    pub out_bytes_max: usize,
+    /// Bytes read from one socket before others get their turn.
+    pub read_chunk_bytes: usize,
 }
 
 /// Counts of connections that all client cores share. Touched at accept and close only.

@@ -46,7 +46,14 @@ struct Asker<'s> {
 
 impl Asker<'_> {
     fn may(&self, node: &NodeView<'_>, perms: i32) -> bool {
-        self.auth.check_acl(node.acl(), perms, self.identities)
+        let Some(acl) = node.acl() else { return false };
+        if acl.world_perms() & perms != 0 {
+            return true;
+        }
+        match acl.list() {
+            Some(list) => self.auth.check_acl(list, perms, self.identities),
+            None => self.identities.is_super() || self.auth.config().skip_acl,
+        }
     }
 }
 
@@ -175,13 +182,19 @@ impl Shard {
         let prefix = prefix.unwrap_or_default();
         let all = matches!(prefix.trim_ascii(), b"" | b"/");
         let session = self.conns.get(key).and_then(|conn| conn.active().copied());
-        let paths = session.map(|active| self.links.tree.ephemerals_of(active.session));
-        let mut paths = paths.unwrap_or_default();
-        paths.retain(|path| all || path.starts_with(prefix));
-        out.put_int(paths.len() as i32);
-        for path in &paths {
-            out.put_buffer(Some(path));
-        }
+        let Some(active) = session else { return Answer::ok() };
+        self.links.tree.read(|view| {
+            out.clear();
+            out.put_int(0);
+            let mut count = 0i32;
+            view.ephemerals_of(active.session, |path| {
+                if all || path.starts_with(prefix) {
+                    out.put_buffer(Some(path));
+                    count += 1;
+                }
+            });
+            out[..4].copy_from_slice(&count.to_be_bytes());
+        });
         Answer::ok()
     }
 }
@@ -199,7 +212,7 @@ fn sync<'b>(body: &[u8], out: &mut Vec<u8>) -> Answer<'b> {
 
 type Made<'b> = Result<Answer<'b>, DecodeError>;
 
-fn exists<'b>(view: &View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Vec<u8>) -> Made<'b> {
+fn exists<'b>(view: View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Vec<u8>) -> Made<'b> {
     let request = PathWatchRequest::decode(&mut Reader::new(body))?;
     let Some(path) = request.path else {
         return Ok(Answer::refused(ErrorCode::MarshallingError));
@@ -218,7 +231,7 @@ fn exists<'b>(view: &View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Vec<
     Ok(Answer { watch, ..Answer::ok() })
 }
 
-fn get_data<'b>(view: &View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Vec<u8>) -> Made<'b> {
+fn get_data<'b>(view: View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Vec<u8>) -> Made<'b> {
     let request = PathWatchRequest::decode(&mut Reader::new(body))?;
     let (path, node) = match readable(view, asker, request.path, perms::READ) {
         Ok(found) => found,
@@ -230,7 +243,7 @@ fn get_data<'b>(view: &View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Ve
 }
 
 fn get_children<'b>(
-    view: &View<'_>,
+    view: View<'_>,
     asker: &Asker<'_>,
     body: &'b [u8],
     out: &mut Vec<u8>,
@@ -260,23 +273,24 @@ fn put_children(node: &NodeView<'_>, out: &mut Vec<u8>) {
 }
 
 /// Readers of an ACL who may not change it do not see digests (data-model 10.5).
-fn get_acl<'b>(view: &View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Vec<u8>) -> Made<'b> {
+fn get_acl<'b>(view: View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Vec<u8>) -> Made<'b> {
     let path = Reader::new(body).ustring()?;
     let (_, node) = match readable(view, asker, path, perms::READ | perms::ADMIN) {
         Ok(found) => found,
         Err(code) => return Ok(Answer::refused(code)),
     };
-    if asker.may(&node, perms::ADMIN) {
-        out.extend_from_slice(node.acl().as_bytes());
-    } else {
-        out.extend_from_slice(&mask_digests(node.acl()));
+    let list = node.acl().and_then(|acl| acl.list());
+    match list {
+        None => out.put_int(-1),
+        Some(list) if asker.may(&node, perms::ADMIN) => out.extend_from_slice(list.as_bytes()),
+        Some(list) => out.extend_from_slice(&mask_digests(list)),
     }
     node.stat().encode(out);
     Ok(Answer::ok())
 }
 
 fn all_children_number<'b>(
-    view: &View<'_>,
+    view: View<'_>,
     asker: &Asker<'_>,
     body: &'b [u8],
     out: &mut Vec<u8>,
@@ -294,7 +308,7 @@ fn all_children_number<'b>(
 
 /// The node, if it is there and the asker has one of `perms` on it.
 fn readable<'v, 'b>(
-    view: &'v View<'_>,
+    view: View<'v>,
     asker: &Asker<'_>,
     path: Option<&'b [u8]>,
     perms: i32,
@@ -309,7 +323,7 @@ fn readable<'v, 'b>(
 
 /// Each operation fails or succeeds on its own; a write or a null path ends the whole with what there is so far.
 fn multi_read<'b>(
-    view: &View<'_>,
+    view: View<'_>,
     asker: &Asker<'_>,
     body: &'b [u8],
     out: &mut Vec<u8>,

@@ -23,7 +23,6 @@ use glommio::{LocalExecutorBuilder, Placement};
 
 use super::input::InputEffect;
 use super::{Conn, Links, Shard, ShardOptions};
-use crate::base::limits::SHARD_READ_CHUNK;
 use crate::base::slab::Key;
 use crate::base::{MonoMs, WallMs};
 use crate::pipeline::Wake;
@@ -39,6 +38,8 @@ pub struct RuntimeOptions {
     /// Registered memory, bytes. Sockets use none of it.
     pub io_memory_bytes: usize,
     pub ring_depth: usize,
+    /// Longest run of tasks before the executor looks at its ring again.
+    pub preempt: Duration,
     /// How often sessions that were heard of are reported to the Zab core, in milliseconds.
     pub touch_interval_ms: u64,
 }
@@ -94,7 +95,7 @@ pub fn start(
         .spin_before_park(runtime.spin)
         .io_memory(runtime.io_memory_bytes)
         .ring_depth(runtime.ring_depth)
-        .preempt_timer(Duration::from_millis(10))
+        .preempt_timer(runtime.preempt)
         .spawn(move || run(id, options, runtime, links, waker, listeners))
         .map(RunningShard)
         .map_err(|error| format!("client core {id} does not start: {error}"))
@@ -126,12 +127,13 @@ async fn run(
     waker: ShardWaker,
     listeners: Vec<StdListener>,
 ) {
+    let options_chunk = options.read_chunk_bytes;
     let core = Rc::new(Core {
         shard: RefCell::new(Shard::new(id, options.clone(), links.clone())),
         links,
         options,
         sockets: RefCell::default(),
-        read_buffer: RefCell::new(vec![0; SHARD_READ_CHUNK]),
+        read_buffer: RefCell::new(vec![0; options_chunk]),
         turn_waker: RefCell::new(None),
         turn_due: Cell::new(false),
     });
@@ -243,7 +245,7 @@ async fn read(core: Rc<Core>, key: Key, peer: SocketAddr, stream: Rc<RefCell<Tcp
             glommio::spawn_local(answer_command(core.clone(), key, word, argument)).detach();
         }
         budget -= 1;
-        if budget == 0 || count == SHARD_READ_CHUNK {
+        if budget == 0 || count == core.options.read_chunk_bytes {
             // Others get their turn, and this turn's replies get out.
             budget = READS_PER_TURN;
             glommio::executor().yield_task_queue_now().await;
@@ -261,7 +263,7 @@ async fn may_read(core: &Rc<Core>, key: Key) {
     poll_fn(|cx| {
         let mut shard = core.shard.borrow_mut();
         match shard.conn_mut(key) {
-            Some(conn) if !conn.wants_input() => {
+            Some(conn) if !conn.wants_input(core.options.read_chunk_bytes) => {
                 conn.reader = Some(cx.waker().clone());
                 Poll::Pending
             }

@@ -87,7 +87,7 @@ impl Shard {
 }
 
 /// The table of data-model 9.5. False when a null list ended it: what came before stays.
-fn replay<'a>(view: &View<'_>, request: &SetWatchesRequest<'a>) -> (Vec<Replay<'a>>, bool) {
+fn replay<'a>(view: View<'_>, request: &SetWatchesRequest<'a>) -> (Vec<Replay<'a>>, bool) {
     let since = request.relative_zxid;
     let mut replays = Vec::new();
     let data = |path| match view.lookup(path).map(|node| node.stat()) {

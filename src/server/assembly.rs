@@ -1,0 +1,410 @@
+//! Puts a standalone server together, runs it, takes it down.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::commands::Commands;
+use super::config_auth::AuthProvider;
+use super::profile::Pin;
+use super::{Config, ExitCode, Loaded, listen, preflight, restore, signals};
+use crate::auth::{Auth, AuthConfig, DigestAlgorithm};
+use crate::base::limits::{SHARD_MAILBOX_SLOTS, ZAB_INBOX_SLOTS};
+use crate::base::{MonoMs, Sid};
+use crate::ensemble::{CoreExit, CoreOptions, CoreParts, EventFd, SnapshotPolicy, ZabCore};
+use crate::pipeline::Mailbox;
+use crate::pipeline::messages::{ToShard, ToZab};
+use crate::pipeline::prep::{Prep, PrepOptions};
+use crate::session::SessionIds;
+use crate::shard::runtime::{self, RunningShard, RuntimeOptions, ShardWaker};
+use crate::shard::{Admission, Links, ShardCounters, ShardOptions};
+use crate::storage::{LogOptions, ProposalLog};
+
+/// The server id in session ids of a standalone server (reference: client-protocol 4.7).
+const STANDALONE_SID: Sid = Sid(1);
+
+/// Free bytes below which the disk is called nearly full.
+const DISK_RESERVE_BYTES: u64 = 64 << 20;
+
+/// Runs a server until it is told to stop or cannot go on.
+pub fn run(loaded: Loaded) -> ExitCode {
+    let Loaded { config, warnings } = loaded;
+    tracing::info!("ringkeeper {} starting", env!("CARGO_PKG_VERSION"));
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    if config.ensemble.is_some() {
+        tracing::error!(
+            "the configuration names an ensemble (server.N lines); this version serves standalone \
+             only: remove them, or keep running Apache ZooKeeper for now"
+        );
+        return ExitCode::Invocation;
+    }
+    match start(&config) {
+        Ok(server) => server.run_to_end(),
+        Err((code, text)) => {
+            tracing::error!("{text}");
+            code
+        }
+    }
+}
+
+type Failed = (ExitCode, String);
+
+fn unexpected(text: impl ToString) -> Failed {
+    (ExitCode::Unexpected, text.to_string())
+}
+
+struct RunningServer {
+    to_zab: Arc<Mailbox<ToZab>>,
+    mailboxes: Vec<Arc<Mailbox<ToShard>>>,
+    shards: Vec<RunningShard>,
+    core: std::thread::JoinHandle<CoreExit>,
+}
+
+fn start(config: &Config) -> Result<RunningServer, Failed> {
+    signals::block().map_err(unexpected)?;
+    let profile = &config.profile;
+    let machine = preflight::check(profile.client_cores, profile.client_io_memory_bytes)
+        .map_err(|missing| unexpected(missing))?;
+    tracing::info!(
+        "kernel {}, {} CPUs, memlock {} KiB, nofile {}, io_uring: {}",
+        machine.kernel,
+        machine.cpus,
+        machine.memlock_bytes / 1024,
+        machine.nofile,
+        machine.ring_features
+    );
+    let auth_config = auth_config(config).map_err(|error| (ExitCode::Invocation, error))?;
+    let auth = Arc::new(Auth::new(auth_config));
+    let epoch = Instant::now();
+    let restored = restore::restore(config)?;
+    tracing::info!(
+        "data directory {}: zxid {}, {} znodes, {} sessions, recovered in {} ms",
+        config.data_dir.display(),
+        restored.tree.tree().applied(),
+        restored.tree.view().node_count(),
+        restored.sessions.len(),
+        epoch.elapsed().as_millis()
+    );
+    let addresses = client_addresses(config);
+    let listeners = bind_all(&addresses, config)?;
+    let wake = EventFd::new().map_err(unexpected)?;
+    let to_zab = Arc::new(Mailbox::new(ZAB_INBOX_SLOTS, Box::new(wake.clone())));
+    let wakers: Vec<_> = (0..profile.client_cores).map(|_| ShardWaker::default()).collect();
+    let mailboxes: Vec<_> = wakers
+        .iter()
+        .map(|waker| Arc::new(Mailbox::new(SHARD_MAILBOX_SLOTS, Box::new(waker.clone()))))
+        .collect();
+    let counters: Vec<_> = wakers.iter().map(|_| Arc::new(ShardCounters::default())).collect();
+    let commands = Arc::new(Commands::new(
+        config,
+        restored.tree.tree().clone(),
+        to_zab.clone(),
+        mailboxes.clone(),
+        counters.clone(),
+        epoch,
+    ));
+    let tree = restored.tree.tree().clone();
+    let core = start_core(config, restored, &auth, &to_zab, &mailboxes, wake, epoch)?;
+    let admission = Arc::new(Admission::default());
+    let mut shards = Vec::new();
+    for (id, listeners) in listeners.into_iter().enumerate() {
+        let links = Links {
+            tree: tree.clone(),
+            auth: auth.clone(),
+            to_zab: to_zab.clone(),
+            mailbox: mailboxes[id].clone(),
+            admission: admission.clone(),
+            commands: commands.clone(),
+            counters: counters[id].clone(),
+            epoch,
+        };
+        let runtime = runtime_options(config, id);
+        let waker = wakers[id].clone();
+        let options = shard_options(config);
+        let shard = runtime::start(id as u16, options, runtime, links, waker, listeners)
+            .map_err(unexpected)?;
+        shards.push(shard);
+    }
+    say_ready(config, &addresses);
+    Ok(RunningServer { to_zab, mailboxes, shards, core })
+}
+
+fn start_core(
+    config: &Config,
+    restored: restore::Restored,
+    auth: &Arc<Auth>,
+    inbox: &Arc<Mailbox<ToZab>>,
+    mailboxes: &[Arc<Mailbox<ToShard>>],
+    wake: EventFd,
+    epoch: Instant,
+) -> Result<std::thread::JoinHandle<CoreExit>, Failed> {
+    let storage = &config.storage;
+    let zxid = restored.tree.tree().applied();
+    let prep_options = PrepOptions {
+        digest_enabled: storage.digest,
+        extended_types: config.nodes.extended_types,
+        close_session_txn: storage.close_session_txn,
+        enforce_quota: config.nodes.enforce_quota,
+        reconfig_enabled: config.peers.reconfig_enabled,
+    };
+    let log = ProposalLog::create(&restored.layout.log_dir, log_options(config))
+        .map_err(|error| unexpected(format!("the log cannot be started: {error}")))?;
+    let size_limit = u64::try_from(storage.snap_size_limit_kib).ok().filter(|kib| *kib > 0);
+    let seed = epoch.elapsed().as_nanos() as u64 ^ zxid.0 as u64 ^ u64::from(std::process::id());
+    let parts = CoreParts {
+        prep: Prep::new(prep_options, zxid, restored.tree.digest()),
+        tree: restored.tree,
+        sessions: restored.sessions,
+        session_ids: SessionIds::new(STANDALONE_SID.0, boot_ms()),
+        auth: auth.clone(),
+        applier: restored.applier,
+        log,
+        snapshots: SnapshotPolicy::new(
+            storage.snap_count.max(2) as u64,
+            size_limit.map(|kib| kib * 1024),
+            seed,
+        ),
+        write_snapshot: restore::snapshot_writer(config, &restored.layout),
+        inbox: inbox.clone(),
+        wake,
+        shards: mailboxes.to_vec(),
+        epoch,
+    };
+    restore::start_purge(config, &restored.layout);
+    let options = core_options(config);
+    let core = ZabCore::new(options, parts)
+        .map_err(|error| unexpected(format!("the Zab core's ring cannot be set up: {error}")))?;
+    std::thread::Builder::new().name("zab".into()).spawn(move || core.run()).map_err(unexpected)
+}
+
+/// The monotonic clock of the machine: session ids of a server that restarts must not repeat.
+fn boot_ms() -> MonoMs {
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = uptime.split(' ').next().and_then(|text| text.parse::<f64>().ok());
+    seconds.map_or(0, |seconds| (seconds * 1000.0) as MonoMs)
+}
+
+fn core_options(config: &Config) -> CoreOptions {
+    let (profile, nodes) = (&config.profile, &config.nodes);
+    CoreOptions {
+        sid: STANDALONE_SID,
+        cpu: cpu_of(config, 0),
+        spin: Duration::from_micros(profile.zab_spin_us),
+        ring_depth: profile.zab_ring_depth,
+        container_check_ms: nodes.container_check_ms,
+        container_delete_gap_ms: (60_000 / nodes.container_deletes_per_minute_max).max(1),
+        container_never_used_ms: nodes.container_never_used_ms_max,
+        touch_slack_ms: 2 * touch_interval_ms(config) as i64,
+        outstanding_txns_max: profile.zab_outstanding_txns_max,
+        flush_batch_max: profile.flush_batch_max,
+        flush_delay: Duration::from_micros(profile.flush_delay_us),
+    }
+}
+
+fn log_options(config: &Config) -> LogOptions {
+    let storage = &config.storage;
+    let limit = u64::try_from(storage.txn_log_size_limit_kib).ok();
+    LogOptions {
+        prealloc_bytes: storage.pre_alloc_kib.max(0) as u64 * 1024,
+        force_sync: storage.force_sync,
+        size_limit_bytes: limit.map(|kib| kib * 1024),
+        reserve_bytes: DISK_RESERVE_BYTES,
+        direct: true,
+    }
+}
+
+fn touch_interval_ms(config: &Config) -> u64 {
+    (config.tick_time_ms as u64 / 8).clamp(10, 250)
+}
+
+fn shard_options(config: &Config) -> ShardOptions {
+    let (clients, profile) = (&config.clients, &config.profile);
+    let per_shard = config.throttle.global_outstanding_limit as usize / profile.client_cores;
+    ShardOptions {
+        max_frame_bytes: clients.jute_maxbuffer as usize,
+        session_timeout_ms_min: config.session_timeout_ms_min,
+        session_timeout_ms_max: config.session_timeout_ms_max,
+        outstanding_limit: per_shard.max(1),
+        max_client_cnxns: clients.cnxns_per_ip_max.max(0) as usize,
+        max_cnxns: clients.cnxns_max.max(0) as usize,
+        sessionless_timeout_ms: clients.sessionless_timeout_ms,
+        tcp_keepalive: clients.tcp_keep_alive,
+        out_bytes_high: profile.client_out_bytes_high,
+        out_bytes_max: profile.client_out_bytes_max,
+        read_chunk_bytes: profile.client_read_chunk_bytes,
+    }
+}
+
+fn runtime_options(config: &Config, id: usize) -> RuntimeOptions {
+    let profile = &config.profile;
+    RuntimeOptions {
+        cpu: cpu_of(config, id + 1),
+        spin: Duration::from_micros(profile.client_spin_us),
+        io_memory_bytes: profile.client_io_memory_bytes,
+        ring_depth: profile.client_ring_depth as usize,
+        preempt: Duration::from_millis(profile.client_preempt_ms),
+        touch_interval_ms: touch_interval_ms(config),
+    }
+}
+
+/// The CPU of the n-th thread: the Zab core is 0, client cores follow. With fewer CPUs than threads nobody is
+/// pinned, because two pinned threads on one CPU cannot get out of each other's way.
+fn cpu_of(config: &Config, nth: usize) -> Option<usize> {
+    let threads = config.profile.client_cores + 1;
+    match &config.profile.pin {
+        Pin::Off => None,
+        Pin::Auto => {
+            let allowed = preflight::allowed_cpus();
+            (allowed.len() >= threads).then(|| allowed[nth])
+        }
+        Pin::Cpus(cpus) => cpus.get(nth).copied(),
+    }
+}
+
+fn auth_config(config: &Config) -> Result<AuthConfig, String> {
+    let auth = &config.auth;
+    let has = |wanted: AuthProvider| {
+        config.auth_providers.schemes.iter().any(|(_, provider)| *provider == wanted)
+    };
+    let alg = auth.digest_alg.as_str();
+    let digest_algorithm = DigestAlgorithm::from_name(alg)
+        .ok_or_else(|| format!("DigestAuthenticationProvider.digestAlg={alg}: unknown"))?;
+    let mut sasl_super_users = config.auth_providers.super_users.clone();
+    sasl_super_users.extend(auth.sasl_super_user.clone());
+    let enforced = if auth.require_client_sasl {
+        Some(vec!["sasl".to_owned()])
+    } else {
+        auth.enforce.then(|| auth.enforce_schemes.clone())
+    };
+    Ok(AuthConfig {
+        digest_enabled: auth.digest,
+        digest_algorithm,
+        super_digest: auth.super_digest.as_ref().map(|secret| secret.expose().to_owned()),
+        ensemble_provider: has(AuthProvider::Ensemble),
+        ensemble_names: (!auth.ensemble_names.is_empty()).then(|| auth.ensemble_names.clone()),
+        sasl_provider: has(AuthProvider::Sasl),
+        x509_provider: has(AuthProvider::X509) || config.secure_client_address.is_some(),
+        key_provider: has(AuthProvider::Key),
+        x509_super_user: auth.x509_super_user.clone(),
+        sasl_super_users,
+        enforced_schemes: enforced,
+        allow_sasl_failed_clients: auth.allow_sasl_failed_clients,
+        skip_acl: auth.skip_acl,
+        let_any_sasl_user_do: auth.any_sasl_user.then(|| "x".to_owned()),
+        unknown_providers: Vec::new(),
+    })
+}
+
+/// The IPv4 wildcard stands for all addresses of both families, where the machine has IPv6.
+fn client_addresses(config: &Config) -> Vec<SocketAddr> {
+    let Some(address) = config.client_address else { return Vec::new() };
+    let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port());
+    let is_wildcard = address.is_ipv4() && address.ip().is_unspecified();
+    if is_wildcard && address.port() != 0 && TcpListener::bind(both).is_ok() {
+        return vec![both];
+    }
+    vec![address]
+}
+
+/// One listener per client core and address.
+fn bind_all(addresses: &[SocketAddr], config: &Config) -> Result<Vec<Vec<TcpListener>>, Failed> {
+    let cores = config.profile.client_cores;
+    let mut per_core: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
+    for address in addresses {
+        let bound = listen::bind(*address, cores, config.clients.listen_backlog).map_err(|error| {
+            unexpected(format!(
+                "cannot listen on {address}: {error}; another server may be running there, or set \
+                 another clientPort"
+            ))
+        })?;
+        for (listeners, listener) in per_core.iter_mut().zip(bound) {
+            listeners.push(listener);
+        }
+    }
+    Ok(per_core)
+}
+
+fn say_ready(config: &Config, addresses: &[SocketAddr]) {
+    let profile = &config.profile;
+    tracing::info!(
+        "profile {}: {} client core(s), one Zab core, pinned: {}",
+        profile.name.as_str(),
+        profile.client_cores,
+        cpu_of(config, 0).is_some()
+    );
+    if config.secure_client_address.is_some() {
+        tracing::warn!(
+            "secureClientPort: TLS is not served by this version; the port stays closed"
+        );
+    }
+    let Some(address) = addresses.first() else {
+        tracing::warn!("clientPort is not set: nobody can connect");
+        return;
+    };
+    tracing::info!("serving clients on {address}");
+    if config.file.is_none() {
+        let port = address.port();
+        println!("ringkeeper serves on {address}, data in {}", config.data_dir.display());
+        println!("try:  echo srvr | nc 127.0.0.1 {port}      (or any ZooKeeper client)");
+        println!("stop: Ctrl-C");
+    }
+}
+
+impl RunningServer {
+    /// Waits for a signal or the end of the Zab core.
+    fn run_to_end(self) -> ExitCode {
+        loop {
+            if let Some(signal) = signals::wait(1) {
+                tracing::info!("signal {signal}: stopping");
+                return self.stop();
+            }
+            if self.core.is_finished() {
+                return self.stop();
+            }
+        }
+    }
+
+    /// Client cores first, so that no request is taken that will not be answered; then the log is finished.
+    fn stop(self) -> ExitCode {
+        for mailbox in &self.mailboxes {
+            if mailbox.push(ToShard::Shutdown).is_ok() {
+                mailbox.wake();
+            }
+        }
+        let _ = self.to_zab.push(ToZab::Shutdown);
+        self.to_zab.wake();
+        let exit = self.core.join();
+        for shard in self.shards {
+            shard.join();
+        }
+        match exit {
+            Ok(exit) => exit_code(&exit),
+            Err(_) => ExitCode::Unexpected,
+        }
+    }
+}
+
+fn exit_code(exit: &CoreExit) -> ExitCode {
+    match exit {
+        CoreExit::Stopped => ExitCode::Ok,
+        CoreExit::Log(error) => {
+            tracing::error!("the log failed, nothing more is written to it: {error}");
+            ExitCode::PoisonedLog
+        }
+        CoreExit::Append(error) => {
+            tracing::error!("the log takes no more records: {error}");
+            ExitCode::PoisonedLog
+        }
+        CoreExit::Ring(error) => {
+            tracing::error!("the Zab core's ring failed: {error}");
+            ExitCode::Unexpected
+        }
+        CoreExit::Apply(text) => {
+            tracing::error!("{text}");
+            ExitCode::Unexpected
+        }
+        CoreExit::Snapshot => ExitCode::Snapshot,
+    }
+}
