@@ -50,7 +50,8 @@ pub struct SessionTracker {
     sessions: HashMap<SessionId, Session, ahash::RandomState>,
     /// By due time. Holds an (often empty) bucket for every due time a session was given.
     buckets: BTreeMap<MonoMs, Vec<SessionId>>,
-    /// The due time given last: almost every touch repeats it, and its bucket is known to exist.
+    /// A due time given lately: almost every touch repeats it, and its bucket exists, or has come due, and then
+    /// a touch that asks for it is earlier than any bucket left and makes it again.
     last_due: Option<MonoMs>,
 }
 
@@ -134,9 +135,6 @@ impl SessionTracker {
             let bucket = *entry.key();
             if bucket > now {
                 break;
-            }
-            if self.last_due == Some(bucket) {
-                self.last_due = None;
             }
             for id in entry.remove() {
                 let Some(session) = self.sessions.get_mut(&id) else { continue };
