@@ -157,7 +157,8 @@ fn a_connection_whose_data_watches_fired_is_listed_until_it_closes() {
 fn a_connection_that_watches_again_and_again_does_not_grow() {
     let mut table = WatchTable::new();
     table.add(b"/stays", key(1), Persistent);
-    // Paths that outlive its watch because somebody else watches them, and that it still watches otherwise.
+    // Paths that outlive its watch because somebody else watches them, and that it still watches
+    // otherwise.
     table.add(b"/n0", key(2), Persistent);
     table.add(b"/n1", key(1), Child);
     for n in 0..10_000 {
@@ -187,7 +188,8 @@ fn a_connection_that_watches_again_and_again_does_not_grow() {
     assert_eq!((table.watches(), table.paths.len(), table.watchers.len()), (0, 0, 0));
 }
 
-/// The rules of data-model 9 written down as directly as possible: (table, path, connection) to modes.
+/// The rules of data-model 9 written down as directly as possible: (table, path, connection) to
+/// modes.
 #[derive(Default)]
 struct Model {
     modes: BTreeMap<(bool, String, u64), BTreeSet<u8>>,
