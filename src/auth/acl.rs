@@ -32,9 +32,9 @@ impl Decoded<'_> {
 }
 
 impl Auth {
-    /// Whether someone with `ids` has one of the permissions in `perm` (reference: data-model 10.4). An empty
-    /// list allows everything. `ids` are those present when the request was received, or for watch events
-    /// those of now.
+    /// Whether someone with `ids` has one of the permissions in `perm` (reference: data-model
+    /// 10.4). An empty list allows everything. `ids` are those present when the request was
+    /// received, or for watch events those of now.
     pub fn check_acl(&self, list: AclList<'_>, perm: i32, ids: &Identities) -> bool {
         if list.as_bytes() == OPEN_ACL_UNSAFE.as_bytes() && perm & crate::wire::acl::perms::ALL != 0
         {
@@ -58,8 +58,8 @@ impl Auth {
         same_scheme.any(|identity| provider.matches(&self.config, &identity.id, &id))
     }
 
-    /// Checks and expands the list of a create or setACL request into what is stored, encoded (reference:
-    /// data-model 10.3). The open list comes back as it was given.
+    /// Checks and expands the list of a create or setACL request into what is stored, encoded
+    /// (reference: data-model 10.3). The open list comes back as it was given.
     ///
     /// Errors: InvalidAcl; MarshallingError where a null id meets a scheme that looks at it.
     pub fn fixup_acl<'a>(
@@ -112,8 +112,9 @@ impl Auth {
     }
 }
 
-/// The entries as strings, without exact repetitions. Bytes that are not UTF-8 are U+FFFD from here on, as
-/// they are in Java from the moment the request is read; so they are before entries are compared.
+/// The entries as strings, without exact repetitions. Bytes that are not UTF-8 are U+FFFD from here
+/// on, as they are in Java from the moment the request is read; so they are before entries are
+/// compared.
 fn distinct(list: AclList<'_>) -> Vec<Decoded<'_>> {
     let mut seen = std::collections::HashSet::with_hasher(ahash::RandomState::new());
     let entries = list.iter().map(|entry| Decoded {

@@ -58,8 +58,8 @@ pub struct AuthConfig {
     pub allow_sasl_failed_clients: bool,
     pub skip_acl: bool,
     pub let_any_sasl_user_do: Option<String>,
-    /// `authProvider.*` classes nobody here knows: to be logged, as Apache ZooKeeper does with a class that
-    /// fails to load.
+    /// `authProvider.*` classes nobody here knows: to be logged, as Apache ZooKeeper does with a
+    /// class that fails to load.
     pub unknown_providers: Vec<String>,
 }
 
@@ -92,9 +92,9 @@ fn is_true(value: &str) -> bool {
 }
 
 impl AuthConfig {
-    /// Reads the properties that concern authentication, named with or without the prefix `zookeeper.`, and
-    /// passes over all others; of one named twice the last counts. `secureClientPort` registers the x509
-    /// provider.
+    /// Reads the properties that concern authentication, named with or without the prefix
+    /// `zookeeper.`, and passes over all others; of one named twice the last counts.
+    /// `secureClientPort` registers the x509 provider.
     pub fn from_properties(properties: &[(&str, &str)]) -> Result<AuthConfig, AuthConfigError> {
         let mut config = AuthConfig::default();
         let mut enforced = Enforced::default();

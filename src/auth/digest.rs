@@ -57,16 +57,17 @@ impl DigestAlgorithm {
     }
 }
 
-/// The id of credentials `user:password`: the user, a colon, and the base64 of the hash of all of it. Without
-/// a colon everything is the user. Bytes that are not UTF-8 count as U+FFFD, as where Java makes a string.
+/// The id of credentials `user:password`: the user, a colon, and the base64 of the hash of all of
+/// it. Without a colon everything is the user. Bytes that are not UTF-8 count as U+FFFD, as where
+/// Java makes a string.
 pub fn digest_identity(auth: &[u8], algorithm: DigestAlgorithm) -> String {
     let auth = String::from_utf8_lossy(auth);
     let user = auth.split_once(':').map_or(&*auth, |(user, _)| user);
     format!("{user}:{}", STANDARD.encode(algorithm.hash(auth.as_bytes())))
 }
 
-/// Whether `id` may stand in a `digest` entry: exactly two parts around a colon, not counting empty ones at
-/// the end (so `:h` and `a:b:` pass, `u:` does not).
+/// Whether `id` may stand in a `digest` entry: exactly two parts around a colon, not counting empty
+/// ones at the end (so `:h` and `a:b:` pass, `u:` does not).
 pub(super) fn valid(id: &str) -> bool {
     id.trim_end_matches(':').split(':').count() == 2
 }

@@ -21,8 +21,9 @@ impl Identity {
 /// The scheme that passes every permission check.
 const SUPER: &str = "super";
 
-/// The identities of a connection (reference: auth-and-tls 1). A snapshot is one reference count: each
-/// request carries the set that was there when it was received, and may take it to another core.
+/// The identities of a connection (reference: auth-and-tls 1). A snapshot is one reference count:
+/// each request carries the set that was there when it was received, and may take it to another
+/// core.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identities {
     ids: Arc<[Identity]>,

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An address as Java prints it: dotted quad, or all eight groups of an IPv6 address in lower-case hex without
-/// leading zeros and without `::`. An IPv4-mapped address is shown as IPv4.
+/// An address as Java prints it: dotted quad, or all eight groups of an IPv6 address in lower-case
+/// hex without leading zeros and without `::`. An IPv4-mapped address is shown as IPv4.
 pub fn ip_text(ip: IpAddr) -> String {
     match ip.to_canonical() {
         IpAddr::V4(v4) => v4.to_string(),
@@ -26,7 +26,8 @@ pub(super) fn valid(id: &str) -> bool {
     prefix(id).is_some()
 }
 
-/// Whether the address `text` is of the same family as the entry `id` and agrees in its leading bits.
+/// Whether the address `text` is of the same family as the entry `id` and agrees in its leading
+/// bits.
 pub(super) fn matches(text: &str, id: &str) -> bool {
     let (Some(ip), Some(prefix)) = (address(text), prefix(id)) else { return false };
     match (ip, prefix.ip) {
@@ -99,6 +100,11 @@ mod tests {
             "1::/0",
             "1:2:3:4:5:6:7:8",
             "fe80::1/10",
+            "+1.2.3.4",
+            "1.2.3.4/+8",
+            "1.2.3.4/08",
+            "1:2:3:4:5:6:7::",
+            "::2:3:4:5:6:7:8",
         ];
         for id in good {
             assert!(valid(id), "{id}");
@@ -121,6 +127,11 @@ mod tests {
             "12345::",
             "1:2:3:4:5:6:7",
             "localhost",
+            "1:2:3:4:5:6:7:8::",
+            "00001::",
+            "1.2.3.4.",
+            ":::",
+            "1:",
         ];
         for id in bad {
             assert!(!valid(id), "{id}");

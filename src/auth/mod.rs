@@ -1,7 +1,7 @@
 //! Who a connection is and what it may do (reference: auth-and-tls 1-6 and 9, data-model 10).
 //!
-//! Pure: no IO, no clock. [`Auth`] is built once from the configuration and shared read-only by every core;
-//! [`Identities`] belong to a connection and travel with its requests.
+//! Pure: no IO, no clock. [`Auth`] is built once from the configuration and shared read-only by
+//! every core; [`Identities`] belong to a connection and travel with its requests.
 //!
 //! - `config`: the properties, checked
 //! - `identity`: the set of identities of a connection

@@ -6,8 +6,8 @@ use super::config::AuthConfig;
 use super::identity::{Identities, Identity};
 use super::{digest, ip, sasl};
 
-/// A scheme with an implementation that is loaded under the present configuration. `world`, `auth` and
-/// `super` have none.
+/// A scheme with an implementation that is loaded under the present configuration. `world`, `auth`
+/// and `super` have none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Provider {
     Digest,
@@ -37,8 +37,8 @@ impl Provider {
         match self {
             Provider::Digest => digest::valid(id),
             Provider::Ip => ip::valid(id),
-            // The reference wants an X.500 name here. Accepting any text admits entries that match nobody,
-            // which harms nobody; refusing one that Java accepts would break a client.
+            // The reference wants an X.500 name here. Accepting any text admits entries that match
+            // nobody, which harms nobody; refusing one that Java accepts would break a client.
             Provider::X509 => true,
             Provider::Sasl => sasl::valid(id),
             Provider::Ensemble => false,
@@ -53,7 +53,8 @@ impl Provider {
             Provider::Ip => ip::matches(have, wanted),
             Provider::X509 => have == wanted || config.x509_super_user.as_deref() == Some(have),
             Provider::Sasl => {
-                // The literal user `super` matches every entry: odd, but it is what Apache ZooKeeper does.
+                // The literal user `super` matches every entry: odd, but it is what Apache
+                // ZooKeeper does.
                 have == wanted
                     || have == "super"
                     || config.let_any_sasl_user_do.as_deref() == Some(wanted)
@@ -137,8 +138,8 @@ impl Auth {
         }
     }
 
-    /// Answers an addauth request of scheme `key`, given the data of the znode `/key` if there is one: a
-    /// multiple of that number passes, and without the znode anything does.
+    /// Answers an addauth request of scheme `key`, given the data of the znode `/key` if there is
+    /// one: a multiple of that number passes, and without the znode anything does.
     pub fn addauth_key(
         &self,
         ids: &Identities,
@@ -165,16 +166,16 @@ impl Auth {
         if is_super { ids.with(Identity::new("super", "")) } else { ids }
     }
 
-    /// The identities after a TLS handshake with a trusted client certificate; `subject` is its name in Java's
-    /// RFC 2253 form.
+    /// The identities after a TLS handshake with a trusted client certificate; `subject` is its
+    /// name in Java's RFC 2253 form.
     pub fn add_x509(&self, ids: &Identities, subject: &str) -> Identities {
         let is_super = self.config.x509_super_user.as_deref() == Some(subject);
         let ids = ids.with(Identity::new("x509", subject));
         if is_super { ids.with(Identity::new("super", subject)) } else { ids }
     }
 
-    /// The `(scheme, user)` pairs of whoAmI (reference: client-protocol 8): the user of a digest id, other ids
-    /// as they are, nothing for a scheme without a provider.
+    /// The `(scheme, user)` pairs of whoAmI (reference: client-protocol 8): the user of a digest
+    /// id, other ids as they are, nothing for a scheme without a provider.
     pub fn who_am_i<'a>(&self, ids: &'a Identities) -> Vec<(&'a str, &'a str)> {
         let user = |identity: &'a Identity| match self.provider(&identity.scheme) {
             None => "",
@@ -184,8 +185,9 @@ impl Auth {
         ids.iter().map(|identity| (&*identity.scheme, user(identity))).collect()
     }
 
-    /// Whether a connection meets enforced authentication (reference: auth-and-tls 6). If not, every request
-    /// but auth and sasl is answered SessionClosedRequireSaslAuth and the connection closed.
+    /// Whether a connection meets enforced authentication (reference: auth-and-tls 6). If not,
+    /// every request but auth and sasl is answered SessionClosedRequireSaslAuth and the connection
+    /// closed.
     pub fn meets_enforced(&self, ids: &Identities) -> bool {
         let Some(schemes) = &self.config.enforced_schemes else { return true };
         schemes.iter().any(|scheme| ids.has_scheme(scheme))

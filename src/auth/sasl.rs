@@ -1,9 +1,9 @@
-//! The seam for SASL mechanisms (reference: auth-and-tls 7). None is implemented: a server answers as one on
-//! which SASL is not configured ([`SaslReply::UNCONFIGURED`]).
+//! The seam for SASL mechanisms (reference: auth-and-tls 7). None is implemented: a server answers
+//! as one on which SASL is not configured ([`SaslReply::UNCONFIGURED`]).
 //!
-//! A mechanism will be an object of one connection, made at accept when the server has a login context and
-//! fed by the shard with each token. TLS client certificates need no seam of this kind: whoever ends the TLS
-//! handshake hands the subject to [`super::Auth::add_x509`].
+//! A mechanism will be an object of one connection, made at accept when the server has a login
+//! context and fed by the shard with each token. TLS client certificates need no seam of this kind:
+//! whoever ends the TLS handshake hands the subject to [`super::Auth::add_x509`].
 
 use super::config::AuthConfig;
 use crate::wire::ErrorCode;
@@ -19,13 +19,15 @@ pub trait SaslMechanism: Send {
 pub enum SaslStep {
     /// Send the token and wait for the next.
     Continue(Option<Vec<u8>>),
-    /// Send the token; the client is who it says: [`super::Auth::add_sasl`] with this authorization id.
+    /// Send the token; the client is who it says: [`super::Auth::add_sasl`] with this authorization
+    /// id.
     Done { token: Option<Vec<u8>>, authorization_id: String },
     /// Answer with [`SaslReply::failure`].
     Failed,
 }
 
-/// An answer to a SASL packet that carries no token: error code in the header, null token in the body.
+/// An answer to a SASL packet that carries no token: error code in the header, null token in the
+/// body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SaslReply {
     pub err: ErrorCode,

@@ -23,22 +23,22 @@ pub fn password_matches(id: SessionId, given: &[u8]) -> bool {
     given == password(id)
 }
 
-/// The timeout a session gets, in milliseconds (reference: client-protocol 4.6). `min_ms <= max_ms` is
-/// checked where the configuration is read.
+/// The timeout a session gets, in milliseconds (reference: client-protocol 4.6). `min_ms <= max_ms`
+/// is checked where the configuration is read.
 pub fn clamp_timeout(requested_ms: i32, min_ms: i32, max_ms: i32) -> i32 {
     requested_ms.min(max_ms).max(min_ms)
 }
 
-/// Gives out session ids (reference: client-protocol 4.7): server id in the top byte, then 40 bits of a
-/// clock, then a counter. Owned by the core that creates sessions.
+/// Gives out session ids (reference: client-protocol 4.7): server id in the top byte, then 40 bits
+/// of a clock, then a counter. Owned by the core that creates sessions.
 #[derive(Clone, Debug)]
 pub struct SessionIds {
     next: i64,
 }
 
 impl SessionIds {
-    /// `server_id` is `myid`, or 1 for a standalone server; `elapsed_ms` is a monotonic clock, of which a
-    /// server that restarts must pass a later value than before (time since boot serves).
+    /// `server_id` is `myid`, or 1 for a standalone server; `elapsed_ms` is a monotonic clock, of
+    /// which a server that restarts must pass a later value than before (time since boot serves).
     pub fn new(server_id: i64, elapsed_ms: MonoMs) -> SessionIds {
         let clock = (elapsed_ms.wrapping_shl(24) as u64 >> 8) as i64;
         let mut next = clock | server_id.wrapping_shl(56);

@@ -12,8 +12,8 @@ pub struct Touch {
     pub timeout_ms: i32,
 }
 
-/// The touches of one turn or one half tick, one per session. Owned by a client core (a learner keeps one
-/// for its leader); drained into [`super::SessionTracker::apply_touches`].
+/// The touches of one turn or one half tick, one per session. Owned by a client core (a learner
+/// keeps one for its leader); drained into [`super::SessionTracker::apply_touches`].
 #[derive(Default)]
 pub struct TouchBatch {
     touches: HashMap<SessionId, (MonoMs, i32), ahash::RandomState>,
@@ -24,7 +24,8 @@ impl TouchBatch {
         TouchBatch::default()
     }
 
-    /// Notes a touch; of several for one session the latest counts, of equal times the one noted last.
+    /// Notes a touch; of several for one session the latest counts, of equal times the one noted
+    /// last.
     pub fn touch(&mut self, id: SessionId, at: MonoMs, timeout_ms: i32) {
         let touch = self.touches.entry(id).or_insert((at, timeout_ms));
         if at >= touch.0 {

@@ -27,30 +27,32 @@ struct Session {
     timeout_ms: i32,
     /// When it expires unless it is touched: a multiple of the tick.
     due: MonoMs,
-    /// The bucket that holds its live entry, at most `due`; `None` once expired. Entries of this session in
-    /// other buckets are stale.
+    /// The bucket that holds its live entry, at most `due`; `None` once expired. Entries of this
+    /// session in other buckets are stale.
     bucket: Option<MonoMs>,
     closing: bool,
     owner: Option<u64>,
 }
 
-/// All global sessions and their expiry (reference: data-model 11, client-protocol 14). Owned by the Zab
-/// core; on a follower it serves the list of sessions and nobody calls [`SessionTracker::expire_due`].
+/// All global sessions and their expiry (reference: data-model 11, client-protocol 14). Owned by
+/// the Zab core; on a follower it serves the list of sessions and nobody calls
+/// [`SessionTracker::expire_due`].
 ///
-/// A life: [`create`](SessionTracker::create) or [`restore`](SessionTracker::restore), touches, then
-/// [`set_closing`](SessionTracker::set_closing) or expiry, then [`remove`](SessionTracker::remove) when the
-/// closeSession transaction is applied.
+/// A life: [`create`](SessionTracker::create) or [`restore`](SessionTracker::restore), touches,
+/// then [`set_closing`](SessionTracker::set_closing) or expiry, then
+/// [`remove`](SessionTracker::remove) when the closeSession transaction is applied.
 ///
-/// A session expires between its timeout and its timeout plus a tick after its last touch. Touching only
-/// writes the new time down; an entry moves to its later bucket when its old one comes due, so a session
-/// moves about once per timeout however often it is touched. Entries of removed sessions stay until their
-/// bucket comes due.
+/// A session expires between its timeout and its timeout plus a tick after its last touch. Touching
+/// only writes the new time down; an entry moves to its later bucket when its old one comes due, so
+/// a session moves about once per timeout however often it is touched. Entries of removed sessions
+/// stay until their bucket comes due.
 pub struct SessionTracker {
     tick_ms: i64,
     sessions: HashMap<SessionId, Session, ahash::RandomState>,
     /// By due time. Holds an (often empty) bucket for every due time a session was given.
     buckets: BTreeMap<MonoMs, Vec<SessionId>>,
-    /// The due time given last: almost every touch repeats it, and its bucket is known to exist.
+    /// A due time given lately: almost every touch repeats it, and its bucket exists, or has come
+    /// due, and then a touch that asks for it is earlier than any bucket left and makes it again.
     last_due: Option<MonoMs>,
 }
 
@@ -71,7 +73,8 @@ impl SessionTracker {
         end.saturating_add(self.tick_ms)
     }
 
-    /// Starts tracking a session; says whether it is new. One already known keeps its state and is touched.
+    /// Starts tracking a session; says whether it is new. One already known keeps its state and is
+    /// touched.
     pub fn create(&mut self, id: SessionId, timeout_ms: i32, now: MonoMs) -> bool {
         if self.sessions.contains_key(&id) {
             self.touch(id, now, timeout_ms);
@@ -85,8 +88,8 @@ impl SessionTracker {
         true
     }
 
-    /// Replaces everything by the sessions of a snapshot and log, each with its full timeout from `now` and
-    /// without an owner: at start, and when this server becomes leader.
+    /// Replaces everything by the sessions of a snapshot and log, each with its full timeout from
+    /// `now` and without an owner: at start, and when this server becomes leader.
     pub fn restore(&mut self, sessions: impl IntoIterator<Item = (SessionId, i32)>, now: MonoMs) {
         self.sessions.clear();
         self.buckets.clear();
@@ -96,8 +99,8 @@ impl SessionTracker {
         }
     }
 
-    /// A sign of life at `at`, worth `timeout_ms` (the connection's negotiated timeout). False for a session
-    /// that is unknown or closing.
+    /// A sign of life at `at`, worth `timeout_ms` (the connection's negotiated timeout). False for
+    /// a session that is unknown or closing.
     pub fn touch(&mut self, id: SessionId, at: MonoMs, timeout_ms: i32) -> bool {
         let due = self.due(at, timeout_ms);
         let Some(session) = self.sessions.get_mut(&id) else { return false };
@@ -119,24 +122,22 @@ impl SessionTracker {
         true
     }
 
-    /// Applies what a client core or a learner gathered. Touches of unknown sessions are passed over.
+    /// Applies what a client core or a learner gathered. Touches of unknown sessions are passed
+    /// over.
     pub fn apply_touches(&mut self, touches: impl IntoIterator<Item = Touch>) {
         for touch in touches {
             self.touch(touch.id, touch.at, touch.timeout_ms);
         }
     }
 
-    /// Sessions whose time is over at `now`. They are marked closing; the caller submits a closeSession for
-    /// each.
+    /// Sessions whose time is over at `now`. They are marked closing; the caller submits a
+    /// closeSession for each.
     pub fn expire_due(&mut self, now: MonoMs) -> Vec<SessionId> {
         let mut expired = Vec::new();
         while let Some(entry) = self.buckets.first_entry() {
             let bucket = *entry.key();
             if bucket > now {
                 break;
-            }
-            if self.last_due == Some(bucket) {
-                self.last_due = None;
             }
             for id in entry.remove() {
                 let Some(session) = self.sessions.get_mut(&id) else { continue };
@@ -190,7 +191,8 @@ impl SessionTracker {
         self.sessions.get(&id).map(|session| session.timeout_ms)
     }
 
-    /// Makes `owner` (an opaque token: a connection or a learner link) the only one that may use the session.
+    /// Makes `owner` (an opaque token: a connection or a learner link) the only one that may use
+    /// the session.
     ///
     /// Errors: [`SessionFault::Expired`] when there is nothing to own any more.
     pub fn set_owner(&mut self, id: SessionId, owner: u64) -> Result<(), SessionFault> {
@@ -204,8 +206,8 @@ impl SessionTracker {
         self.sessions.get(&id).and_then(|session| session.owner)
     }
 
-    /// Whether a request that came through `owner` may use the session. A session that has no owner yet, as
-    /// after a change of leader, becomes the asker's. closeSession is not to be checked.
+    /// Whether a request that came through `owner` may use the session. A session that has no owner
+    /// yet, as after a change of leader, becomes the asker's. closeSession is not to be checked.
     pub fn check(&mut self, id: SessionId, owner: u64) -> Result<(), SessionFault> {
         match self.sessions.entry(id) {
             Entry::Occupied(mut session) if !session.get().closing => {
@@ -226,14 +228,14 @@ impl SessionTracker {
         self.sessions.is_empty()
     }
 
-    /// For snapshots: every session, closing ones too, with its persisted timeout in milliseconds; in no
-    /// particular order.
+    /// For snapshots: every session, closing ones too, with its persisted timeout in milliseconds;
+    /// in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, i32)> {
         self.sessions.iter().map(|(id, session)| (*id, session.timeout_ms))
     }
 
-    /// For `dump`: buckets in order of time, the sessions of each in order of id. Sessions that have expired
-    /// and only wait for their closeSession are in none. O(sessions).
+    /// For `dump`: buckets in order of time, the sessions of each in order of id. Sessions that
+    /// have expired and only wait for their closeSession are in none. O(sessions).
     pub fn dump(&self) -> Vec<SessionBucket> {
         let mut by_due: BTreeMap<MonoMs, Vec<SessionId>> =
             self.buckets.keys().map(|due| (*due, Vec::new())).collect();

@@ -127,6 +127,20 @@ fn a_bucket_is_made_again_after_it_came_due() {
 }
 
 #[test]
+fn entries_do_not_pile_up_when_timeouts_alternate() {
+    let mut sessions = tracker();
+    sessions.create(A, 40_000, 0);
+    for now in (0..400_000).step_by(1000) {
+        sessions.touch(A, now, 40_000);
+        assert!(sessions.expire_due(now).is_empty());
+        sessions.touch(A, now, 4000);
+        sessions.touch(A, now, 40_000);
+        let entries: usize = sessions.buckets.values().map(Vec::len).sum();
+        assert!(entries <= 12, "{entries} entries at {now}");
+    }
+}
+
+#[test]
 fn wild_timeouts_do_no_harm() {
     let mut sessions = SessionTracker::new(0);
     sessions.create(A, i32::MIN, 0);

@@ -39,12 +39,13 @@ struct PathWatches {
 /// What a connection watches. Lives from its first watch until [`WatchTable::remove_watcher`].
 #[derive(Default)]
 struct Watcher {
-    /// A superset of the paths watched: firing does not search this list, so it may hold paths that are gone
-    /// (their keys are stale), no longer watched, or doubled. Swept when it reaches `sweep_at`.
+    /// A superset of the paths watched: firing does not search this list, so it may hold paths that
+    /// are gone (their keys are stale), no longer watched, or doubled. Swept when it reaches
+    /// `sweep_at`.
     paths: Vec<PathKey>,
     sweep_at: usize,
-    /// It has had a watch in the data table. Apache ZooKeeper counts and lists such a connection until it
-    /// closes, even when nothing is left (reference: admin-and-metrics 2.6).
+    /// It has had a watch in the data table. Apache ZooKeeper counts and lists such a connection
+    /// until it closes, even when nothing is left (reference: admin-and-metrics 2.6).
     in_data: bool,
 }
 
@@ -56,11 +57,11 @@ type Ancestors = SmallVec<[PathKey; 8]>;
 
 /// All watches of one client core's connections (reference: data-model 9). Owned by that core.
 ///
-/// A watcher is a connection, named by its key; the caller must call [`WatchTable::remove_watcher`] when the
-/// connection goes, before the key can be given out again.
+/// A watcher is a connection, named by its key; the caller must call [`WatchTable::remove_watcher`]
+/// when the connection goes, before the key can be given out again.
 ///
-/// Invariants: every path in `paths` has a watcher; `data_watches`, `child_watches`, `data_paths` and
-/// `recursive` are the totals of what the paths hold.
+/// Invariants: every path in `paths` has a watcher; `data_watches`, `child_watches`, `data_paths`
+/// and `recursive` are the totals of what the paths hold.
 #[derive(Default)]
 pub struct WatchTable {
     index: Map<Arc<[u8]>, PathKey>,
@@ -70,7 +71,8 @@ pub struct WatchTable {
     child_watches: usize,
     data_paths: usize,
     data_watchers: usize,
-    /// Recursive registrations anywhere: while there are none, an event looks up its own path and no other.
+    /// Recursive registrations anywhere: while there are none, an event looks up its own path and
+    /// no other.
     recursive: usize,
 }
 
@@ -148,11 +150,12 @@ impl WatchTable {
         watcher.paths.push(path_key);
     }
 
-    /// Fires one event of data-model 9.2: `fire` gets every connection to be told, each at most once, in no
-    /// particular order. One-shot watches at `path` are consumed, whatever the caller does with the event.
+    /// Fires one event of data-model 9.2: `fire` gets every connection to be told, each at most
+    /// once, in no particular order. One-shot watches at `path` are consumed, whatever the caller
+    /// does with the event.
     ///
-    /// NodeChildrenChanged is for the child table, NodeCreated and NodeDataChanged for the data table with its
-    /// recursive watches above; NodeDeleted is [`WatchTable::trigger_delete`].
+    /// NodeChildrenChanged is for the child table, NodeCreated and NodeDataChanged for the data
+    /// table with its recursive watches above; NodeDeleted is [`WatchTable::trigger_delete`].
     pub fn trigger(&mut self, event: EventType, path: &[u8], fire: &mut dyn FnMut(Key)) {
         match event {
             EventType::NodeCreated | EventType::NodeDataChanged => self.trigger_data(path, fire),
@@ -174,16 +177,16 @@ impl WatchTable {
         }
     }
 
-    /// Fires NodeDeleted at the data table and then at the child table, where connections told by the first
-    /// step are passed over (their one-shot watch is consumed all the same). The parent's NodeChildrenChanged
-    /// is an event of its own.
+    /// Fires NodeDeleted at the data table and then at the child table, where connections told by
+    /// the first step are passed over (their one-shot watch is consumed all the same). The parent's
+    /// NodeChildrenChanged is an event of its own.
     pub fn trigger_delete(&mut self, path: &[u8], fire: &mut dyn FnMut(Key)) {
         let exact = self.index.get(path).copied();
         let above = self.recursive_above(path);
         self.fire_above(exact, &above, fire);
         let Some(exact) = exact else { return };
-        // Step 2 before the rest of step 1: it asks who step 1 tells, which step 1 forgets by consuming. No
-        // connection gets both, so the order cannot be seen.
+        // Step 2 before the rest of step 1: it asks who step 1 tells, which step 1 forgets by
+        // consuming. No connection gets both, so the order cannot be seen.
         if self.paths.get(exact).is_some_and(|at| !at.child.is_empty()) {
             let mut told: Vec<Key> = Vec::new();
             if let Some(at) = self.paths.get(exact) {
@@ -224,7 +227,8 @@ impl WatchTable {
         })
     }
 
-    /// Tells the recursive watchers above, except those that the path itself or a nearer ancestor tells.
+    /// Tells the recursive watchers above, except those that the path itself or a nearer ancestor
+    /// tells.
     fn fire_above(&self, exact: Option<PathKey>, above: &[PathKey], fire: &mut dyn FnMut(Key)) {
         let exact = exact.and_then(|path_key| self.paths.get(path_key));
         for (nearer, path_key) in above.iter().enumerate() {
@@ -306,7 +310,8 @@ impl WatchTable {
     /// checkWatches (reference: data-model 9.6); errors as [`WatchTable::remove`].
     pub fn check(&self, path: &[u8], watcher: Key, type_: i32) -> Result<(), ErrorCode> {
         let (data, child) = removal_modes(type_)?;
-        // A persistent watch is in both tables or in neither, so looking into both is looking into one.
+        // A persistent watch is in both tables or in neither, so looking into both is looking into
+        // one.
         let found = self.index.get(path).and_then(|key| self.paths.get(*key)).is_some_and(|at| {
             data.is_some_and(|modes| at.data.has(watcher, modes))
                 || child.is_some_and(|modes| at.child.has(watcher, modes))
@@ -343,8 +348,8 @@ impl WatchTable {
         })
     }
 
-    /// For `wchc`: each connection of [`WatchTable::data_watchers`] with the paths it watches in the data
-    /// table, which may be none. O(watches).
+    /// For `wchc`: each connection of [`WatchTable::data_watchers`] with the paths it watches in
+    /// the data table, which may be none. O(watches).
     pub fn by_watcher(&self) -> impl Iterator<Item = (Key, Vec<&[u8]>)> {
         self.watchers.iter().filter(|(_, watcher)| watcher.in_data).map(|(key, watcher)| {
             let mut path_keys = watcher.paths.clone();
