@@ -7,6 +7,8 @@
 
 #[path = "oracle/differences.rs"]
 mod differences;
+#[path = "oracle/frames.rs"]
+mod frames;
 #[path = "oracle/generator.rs"]
 mod generator;
 #[path = "oracle/render.rs"]

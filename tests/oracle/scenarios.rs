@@ -8,15 +8,16 @@ use ringkeeper::base::prng::Prng;
 use ringkeeper::wire::connect::ConnectResponse;
 use ringkeeper::wire::{JuteWrite, OpCode};
 
+use super::frames::matches;
 use crate::support::bodies::{self, session_password};
 use crate::support::client::{Got, Session, Wire};
 use crate::support::server::{Kind, Server, available};
 use crate::support::{env_number, hex, unhex};
 
-const WAIT: Duration = Duration::from_secs(5);
+pub const WAIT: Duration = Duration::from_secs(5);
 
 /// Runs a script on a fresh server of every kind there is.
-fn on_each(name: &str, extra: &str, script: impl Fn(&Server)) {
+pub fn on_each(name: &str, extra: &str, script: impl Fn(&Server)) {
     for kind in [Kind::Apache, Kind::Ours] {
         if available(kind, name) {
             script(&Server::start(kind, name, extra));
@@ -161,99 +162,6 @@ fn first_bytes_of_a_connection() {
             let answer = server.ask(word);
             assert!(answer.starts_with(start), "{:?}: {word}: {answer}", server.kind);
         }
-    });
-}
-
-/// A frame in hexadecimal, `..` for bytes that differ from run to run.
-fn matches(pattern: &str, bytes: &[u8]) -> bool {
-    let pattern: String = pattern.split_whitespace().collect();
-    let shown = hex(bytes);
-    pattern.len() == shown.len()
-        && pattern.bytes().zip(shown.bytes()).all(|(p, b)| p == b'.' || p == b)
-}
-
-/// Section 17, byte by byte: what is sent, and the frames that come back, without lengths.
-#[test]
-fn reference_frames() {
-    let stat_v0 = "0000000000000002 0000000000000002 ................ ................ 00000000 00000000 \
-                   00000000 0000000000000000 00000002 00000000 0000000000000002";
-    let stat_v1 = "0000000000000002 0000000000000004 ................ ................ 00000001 00000000 \
-                   00000000 0000000000000000 00000001 00000000 0000000000000002";
-    let create = "00000001 00000002 2f61 00000002 6869 00000001 0000001f 00000005 776f726c64 00000006 \
-                  616e796f6e65 00000000";
-    let steps: &[(&str, String, Vec<String>)] = &[
-        ("ping", "fffffffe 0000000b".into(), vec!["fffffffe 0000000000000001 00000000".into()]),
-        (
-            "create",
-            format!("00000001 {create}"),
-            vec!["00000001 0000000000000002 00000000 00000002 2f61".into()],
-        ),
-        (
-            "the same again",
-            format!("00000002 {create}"),
-            vec!["00000002 0000000000000003 ffffff92".into()],
-        ),
-        (
-            "getData with watch",
-            "00000003 00000004 00000002 2f61 01".into(),
-            vec![format!("00000003 0000000000000003 00000000 00000002 6869 {stat_v0}")],
-        ),
-        (
-            "setData: the event before the reply",
-            "00000004 00000005 00000002 2f61 00000001 78 00000000".into(),
-            vec![
-                "ffffffff 0000000000000004 00000000 00000003 00000003 00000002 2f61".into(),
-                format!("00000004 0000000000000004 00000000 {stat_v1}"),
-            ],
-        ),
-        (
-            "a multi that fails",
-            "00000005 0000000e 0000000d 00 ffffffff 00000002 2f61 00000007 00000002 00 ffffffff \
-             00000002 2f61 ffffffff ffffffff 01 ffffffff"
-                .into(),
-            vec![
-                "00000005 0000000000000005 00000000 ffffffff 00 ffffff99 ffffff99 ffffffff 00 \
-                 fffffffe fffffffe ffffffff 01 ffffffff"
-                    .into(),
-            ],
-        ),
-        (
-            "addWatch",
-            "00000006 0000006a 00000002 2f61 00000001".into(),
-            vec!["00000006 0000000000000005 00000000 00000000".into()],
-        ),
-        (
-            "auth",
-            "fffffffc 00000064 00000000 00000006 646967657374 00000003 753a70".into(),
-            vec!["fffffffc 0000000000000000 00000000".into()],
-        ),
-        (
-            "setWatches for a node that is gone",
-            "fffffff8 00000065 0000000000000000 00000001 00000005 2f676f6e65 00000000 00000000"
-                .into(),
-            vec![
-                "ffffffff ffffffffffffffff 00000000 00000002 00000003 00000005 2f676f6e65".into(),
-                "fffffff8 0000000000000005 00000000".into(),
-            ],
-        ),
-        (
-            "an unknown operation",
-            "00000009 00000309".into(),
-            vec!["00000009 ffffffffffffffff fffffffa".into()],
-        ),
-    ];
-    on_each("frames", "", |server| {
-        let mut session = Session::open(server.port, 10_000).expect("a session");
-        for (what, sent, expected) in steps {
-            session.wire.send_frame(&unhex(sent));
-            for pattern in expected {
-                let Got::Frame(frame) = session.wire.next(WAIT) else {
-                    panic!("{:?}: {what}: no frame", server.kind);
-                };
-                assert!(matches(pattern, &frame), "{:?}: {what}: {}", server.kind, hex(&frame));
-            }
-        }
-        assert_eq!(session.wire.next(WAIT), Got::Closed, "{:?}", server.kind);
     });
 }
 
