@@ -3,21 +3,21 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Backlog when the configuration does not set one: the reference's default.
 const BACKLOG_DEFAULT: i32 = 50;
+
+/// How long a port may stay taken before that is an error. The kernel takes a killed server's ring apart after the
+/// process is gone, and until then its listening sockets stay.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Binds `count` sockets to `address`. `backlog` -1 takes the default.
 ///
 /// The first socket is bound alone, without address sharing, so that a port somebody else has is an error and not
 /// shared with them; the reuse of a port in TIME_WAIT is allowed as everywhere.
 pub fn bind(address: SocketAddr, count: usize, backlog: i32) -> io::Result<Vec<TcpListener>> {
-    {
-        let probe = socket(address)?;
-        set(&probe, libc::SO_REUSEADDR)?;
-        bind_to(&probe, address)?;
-        listen(&probe, 1)?;
-    }
+    wait_until_free(address)?;
     let backlog = if backlog < 0 { BACKLOG_DEFAULT.max(1024) } else { backlog };
     let mut listeners = Vec::with_capacity(count);
     for _ in 0..count {
@@ -29,6 +29,25 @@ pub fn bind(address: SocketAddr, count: usize, backlog: i32) -> io::Result<Vec<T
         listeners.push(TcpListener::from(fd));
     }
     Ok(listeners)
+}
+
+fn wait_until_free(address: SocketAddr) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match bind_alone(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn bind_alone(address: SocketAddr) -> io::Result<()> {
+    let probe = socket(address)?;
+    set(&probe, libc::SO_REUSEADDR)?;
+    bind_to(&probe, address)?;
+    listen(&probe, 1)
 }
 
 fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
