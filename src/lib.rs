@@ -10,6 +10,8 @@
 //! |---|---|
 //! | 0 | [`base`] |
 //! | 1 | [`wire`] |
+//! | 2 | [`tree`] |
 
 pub mod base;
+pub mod tree;
 pub mod wire;
