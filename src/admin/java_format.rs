@@ -56,8 +56,8 @@ pub fn date(wall_ms: WallMs) -> String {
     )
 }
 
-/// Year, month and day of a day number counted from 1970-01-01. Years are taken to begin in March, so that the
-/// leap day is the last of its year.
+/// Year, month and day of a day number counted from 1970-01-01. Years are taken to begin in March,
+/// so that the leap day is the last of its year.
 fn civil(days: i64) -> (i64, i64, i64) {
     const ERA_DAYS: i64 = 146_097;
     let shifted = days + 719_468;

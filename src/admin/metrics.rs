@@ -1,7 +1,7 @@
 //! Counters and summaries under the reference's names (admin-and-metrics 6).
 //!
-//! Each core owns a [`Metrics`] and adds to it without sharing anything; whoever answers `mntr` merges them. Gauges are
-//! not here: they are read off the server when asked for.
+//! Each core owns a [`Metrics`] and adds to it without sharing anything; whoever answers `mntr`
+//! merges them. Gauges are not here: they are read off the server when asked for.
 
 use std::collections::BTreeMap;
 
@@ -84,7 +84,8 @@ catalogue! {
 }
 
 catalogue! {
-    /// Summaries of average, least, greatest, count and sum. Milliseconds unless the name says otherwise.
+    /// Summaries of average, least, greatest, count and sum. Milliseconds unless the name says
+    /// otherwise.
     Basic {
         FsyncTime = "fsynctime",
         SnapshotTime = "snapshottime",
@@ -184,8 +185,8 @@ catalogue! {
     }
 }
 
-/// Keys in one set. Namespaces come from clients, so their number is theirs to choose; what comes after these is
-/// counted under [`OTHER_KEYS`].
+/// Keys in one set. Namespaces come from clients, so their number is theirs to choose; what comes
+/// after these is counted under [`OTHER_KEYS`].
 pub const SET_KEYS_MAX: usize = 256;
 
 /// The key for all keys beyond [`SET_KEYS_MAX`].
@@ -244,13 +245,15 @@ impl Default for Distribution {
 impl Distribution {
     pub fn add(&mut self, value: i64) {
         self.summary.add(value);
-        // Cannot fail: the histogram grows by itself up to the bound. (Its saturating method would not grow.)
+        // Cannot fail: the histogram grows by itself up to the bound. (Its saturating method would
+        // not grow.)
         let _ = self.histogram.record(u64::try_from(value).unwrap_or(0).min(QUANTILE_MAX));
     }
 
     pub fn merge(&mut self, other: &Distribution) {
         self.summary.merge(&other.summary);
-        // Cannot fail: the histogram grows by itself. If it did, quantiles would be partial, counts right.
+        // Cannot fail: the histogram grows by itself. If it did, quantiles would be partial, counts
+        // right.
         let _ = self.histogram.add(&other.histogram);
     }
 

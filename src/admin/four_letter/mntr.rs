@@ -1,7 +1,8 @@
 //! `mntr` (reference: admin-and-metrics 3).
 //!
-//! Parsers in the wild take one `recv` of 2,048 bytes, or give up on one line they do not understand: the classic keys
-//! come first, no key is without a value, and keys hold letters, digits and `_` only.
+//! Parsers in the wild take one `recv` of 2,048 bytes, or give up on one line they do not
+//! understand: the classic keys come first, no key is without a value, and keys hold letters,
+//! digits and `_` only.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
@@ -16,7 +17,8 @@ pub(super) fn mntr(report: &ServerReport) -> String {
     let monitor = &report.monitor;
     out.line("version", &report.version);
     out.line("server_state", report.mode.as_str());
-    // A server cut off from its ensemble shows neither a peer state nor what belongs to the ensemble.
+    // A server cut off from its ensemble shows neither a peer state nor what belongs to the
+    // ensemble.
     let quorum = report.mode != Mode::ReadOnly;
     if let Some(state) = monitor.peer_state.as_ref().filter(|_| quorum) {
         out.line("peer_state", state);

@@ -1,7 +1,8 @@
 //! Answers to four-letter words, byte for byte those of the reference (admin-and-metrics 1 to 3).
 //!
-//! Called by the core that owns the connection, once per word; the answer is sent whole and the connection closed.
-//! What `crst`, `srst` and `stmk` do to the server is the caller's part, and comes before the answer.
+//! Called by the core that owns the connection, once per word; the answer is sent whole and the
+//! connection closed. What `crst`, `srst` and `stmk` do to the server is the caller's part, and
+//! comes before the answer.
 
 mod lists;
 mod mntr;
@@ -22,8 +23,8 @@ pub struct Whitelist {
 }
 
 impl Whitelist {
-    /// `items` as configured; `*` anywhere allows all. `srvr` is always allowed, and `isro` where clients may meet
-    /// a read-only server and must be able to tell.
+    /// `items` as configured; `*` anywhere allows all. `srvr` is always allowed, and `isro` where
+    /// clients may meet a read-only server and must be able to tell.
     pub fn new(items: &[String], read_only_mode: bool) -> Whitelist {
         let mut words: Vec<String> = items.iter().map(|item| item.trim().to_owned()).collect();
         words.push("srvr".to_owned());
@@ -42,7 +43,8 @@ impl Whitelist {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request {
     pub word: FourLetterWord,
-    /// The eight bytes after `stmk`; to be read when [`Request::reads_mask`] says so, `None` if they never came.
+    /// The eight bytes after `stmk`; to be read when [`Request::reads_mask`] says so, `None` if
+    /// they never came.
     pub trace_mask: Option<i64>,
 }
 

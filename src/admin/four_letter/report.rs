@@ -1,7 +1,7 @@
 //! What the four-letter words are answered from: plain values, filled by whoever can see the cores.
 //!
-//! Not every word needs every part; [`Parts::of`] says what to fill, because connections, sessions and watches are
-//! dear to gather on a large server. What is not needed may stay at its default.
+//! Not every word needs every part; [`Parts::of`] says what to fill, because connections, sessions
+//! and watches are dear to gather on a large server. What is not needed may stay at its default.
 
 use crate::admin::metrics::Metrics;
 use crate::admin::version::VERSION;
@@ -97,7 +97,8 @@ pub struct ExpiryBucket<T> {
 /// The session tracker of this server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SessionsReport {
-    /// Leader or standalone: buckets in the order of expiry. `local` with local sessions switched on.
+    /// Leader or standalone: buckets in the order of expiry. `local` with local sessions switched
+    /// on.
     Tracker { local: Option<Vec<ExpiryBucket<SessionId>>>, global: Vec<ExpiryBucket<SessionId>> },
     /// Follower or observer: ids and timeouts in ms.
     Learner { local: Option<Vec<ExpiryBucket<SessionId>>>, global: Vec<(SessionId, i64)> },
@@ -294,7 +295,8 @@ pub struct QuorumConf {
     pub membership: Option<String>,
 }
 
-/// Which dear parts of a [`ServerReport`] a word is answered from. What is cheap is always expected.
+/// Which dear parts of a [`ServerReport`] a word is answered from. What is cheap is always
+/// expected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Parts {
     pub connections: bool,
