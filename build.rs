@@ -5,8 +5,12 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=RINGKEEPER_GIT");
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    if let Some(head) = git(&["rev-parse", "--git-path", "HEAD"]) {
-        println!("cargo::rerun-if-changed={head}");
+    println!("cargo::rerun-if-changed=build.rs");
+    // The log of HEAD changes with every commit; HEAD itself only when the branch does. A path
+    // that is not there would make every build run this again.
+    let paths = ["logs/HEAD", "HEAD"].map(|name| git(&["rev-parse", "--git-path", name]));
+    for path in paths.into_iter().flatten().filter(|path| std::path::Path::new(path).exists()) {
+        println!("cargo::rerun-if-changed={path}");
     }
     let commit =
         std::env::var("RINGKEEPER_GIT").ok().or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));

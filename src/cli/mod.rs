@@ -1,7 +1,7 @@
 //! The command line: `ringkeeper [server|check-config]`.
 //!
-//! Without arguments an embedded server starts on the loopback address. `server` takes a `zoo.cfg`, or Apache
-//! ZooKeeper's positional form.
+//! Without arguments an embedded server starts on the loopback address. `server` takes a `zoo.cfg`,
+//! or Apache ZooKeeper's positional form.
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -1,9 +1,10 @@
-//! The configuration of a server: `zoo.cfg`, the JVM flags of old start scripts, or the positional arguments
-//! (reference: configuration).
+//! The configuration of a server: `zoo.cfg`, the JVM flags of old start scripts, or the positional
+//! arguments (reference: configuration).
 //!
-//! Precedence, highest first: a key in the file, the same property in `JVMFLAGS`, `SERVER_JVMFLAGS`, the default.
-//! Keys that Apache ZooKeeper takes only as JVM flags have the flag first. Every key of [`config_keys`] is understood
-//! or warned of; a wrong value is an error, and one reading reports all of them.
+//! Precedence, highest first: a key in the file, the same property in `JVMFLAGS`,
+//! `SERVER_JVMFLAGS`, the default. Keys that Apache ZooKeeper takes only as JVM flags have the flag
+//! first. Every key of [`config_keys`] is understood or warned of; a wrong value is an error, and
+//! one reading reports all of them.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -36,7 +37,8 @@ pub struct Config {
     pub tick_time_ms: i32,
     pub session_timeout_ms_min: i32,
     pub session_timeout_ms_max: i32,
-    /// Where clients connect. The IPv4 wildcard stands for all addresses of both families. `None`: nowhere.
+    /// Where clients connect. The IPv4 wildcard stands for all addresses of both families. `None`:
+    /// nowhere.
     pub client_address: Option<SocketAddr>,
     /// Where clients connect with TLS.
     pub secure_client_address: Option<SocketAddr>,
@@ -174,7 +176,11 @@ impl Config {
         self.admin.effective("", &mut rows);
         self.observability.effective("", &mut rows);
         self.peers.effective("", &mut rows);
+        for (scheme, provider) in &self.auth_providers.schemes {
+            rows.push((format!("authProvider.{scheme}"), format!("{provider:?}")));
+        }
         rows.extend(self.profile.effective());
+        rows.extend(self.logging.effective());
         if let Some(ensemble) = &self.ensemble {
             rows.push(("myid".to_owned(), ensemble.my_id.to_string()));
             rows.push(("peerType".to_owned(), ensemble.peer_type.to_string()));
@@ -283,7 +289,8 @@ fn read_times(reader: &mut Reader<'_>) -> (i32, i32, i32) {
     (tick, min, max)
 }
 
-/// The address made of a port key and an address key. Port 0 counts as not set, as in Apache ZooKeeper.
+/// The address made of a port key and an address key. Port 0 counts as not set, as in Apache
+/// ZooKeeper.
 fn listener(reader: &mut Reader<'_>, port_key: &str, address_key: &str) -> Option<SocketAddr> {
     let port = reader.plain_int(port_key, 0);
     let host = reader.find(address_key).filter(|found| !found.value.is_empty());
@@ -523,8 +530,8 @@ fn read_dynamic(reader: &mut Reader<'_>, path: &Path, multi_address: bool) -> Qu
     }
 }
 
-/// The configuration proposed last, from `<zoo.cfg>.dynamic.next`. Whatever is wrong with it is a warning: it may
-/// have been cut short by a crash, and the committed one is at hand.
+/// The configuration proposed last, from `<zoo.cfg>.dynamic.next`. Whatever is wrong with it is a
+/// warning: it may have been cut short by a crash, and the committed one is at hand.
 fn read_next(
     reader: &mut Reader<'_>,
     config: &Config,

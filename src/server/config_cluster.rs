@@ -1,4 +1,5 @@
-//! The ensemble's shared configuration: members, voting groups, version (reference: configuration 6).
+//! The ensemble's shared configuration: members, voting groups, version (reference: configuration
+//! 6).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,7 +24,8 @@ impl Groups {
     }
 }
 
-/// Members and how they vote. The same on every server of the ensemble, except for static client addresses.
+/// Members and how they vote. The same on every server of the ensemble, except for static client
+/// addresses.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct QuorumConfig {
     pub servers: BTreeMap<i64, QuorumServer>,
@@ -46,7 +48,8 @@ impl QuorumConfig {
         self.servers.values().filter(|server| server.peer_type == peer_type).count()
     }
 
-    /// The text of `/zookeeper/config` and of `conf`'s membership: ends in the version, without a newline.
+    /// The text of `/zookeeper/config` and of `conf`'s membership: ends in the version, without a
+    /// newline.
     pub fn to_config_text(&self) -> String {
         let mut text = String::new();
         for (id, server) in &self.servers {
@@ -240,8 +243,8 @@ pub(super) fn check_members(
     }
 }
 
-/// The version in the name of a dynamic file: what follows the last dot, if hexadecimal, else 0. Names such as
-/// `zoo.cfg.bad` count as hexadecimal in Apache ZooKeeper, and so here.
+/// The version in the name of a dynamic file: what follows the last dot, if hexadecimal, else 0.
+/// Names such as `zoo.cfg.bad` count as hexadecimal in Apache ZooKeeper, and so here.
 pub(super) fn version_of_name(name: &str) -> i64 {
     let suffix = name.rsplit_once('.').map_or("", |(_, suffix)| suffix);
     i64::from_str_radix(suffix, 16).unwrap_or(0)

@@ -31,7 +31,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything found wrong in one reading. Exit code: [`ExitCode::Invocation`](super::exit_code::ExitCode).
+/// Everything found wrong in one reading. Exit code:
+/// [`ExitCode::Invocation`](super::exit_code::ExitCode).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The file, or what stood in for it.

@@ -6,7 +6,7 @@
 //! | [`Class::Works`] | same meaning as in Apache ZooKeeper |
 //! | [`Class::Mapped`] | accepted, stands for the nearest thing here; the note says which |
 //! | [`Class::Ignored`] | accepted, one warning line at start says that it has no meaning here |
-//! | [`Class::Own`] | ours, under `ringkeeper.`, so that Apache ZooKeeper starts with the same file |
+//! | [`Class::Own`] | ours, under `ringkeeper.`: Apache ZooKeeper starts with the same file |
 
 /// What becomes of a key. See the module's table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -374,7 +374,8 @@ const METRICS_FAMILY: KeySpec = ignored("metricsProvider.*", "not a key of these
 const CLIENT_FAMILY: KeySpec = ignored("client.*", CLIENT_SIDE);
 const SASL_CLIENT_FAMILY: KeySpec = ignored("sasl.client*", CLIENT_SIDE);
 
-/// The row for a key as written in the file (without a `zookeeper.` prefix), and the name to look it up by.
+/// The row for a key as written in the file (without a `zookeeper.` prefix), and the name to look
+/// it up by.
 pub fn lookup(key: &str) -> Option<&'static KeySpec> {
     if let Some(spec) = KEYS.iter().find(|spec| spec.name == key) {
         return Some(spec);
@@ -425,8 +426,8 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// The names of the configuration reference, written down a second time and apart from the table, so that a
-    /// row lost from the table is noticed.
+    /// The names of the configuration reference, written down a second time and apart from the
+    /// table, so that a row lost from the table is noticed.
     const REFERENCE: &str = include_str!("config_keys_reference.txt");
 
     #[test]

@@ -1,4 +1,5 @@
-//! Typed reading of settings: finds a key where it may stand, checks its value, and gathers what is wrong.
+//! Typed reading of settings: finds a key where it may stand, checks its value, and gathers what is
+//! wrong.
 //!
 //! Nothing is reported twice and nothing ends the reading early, so one run shows every mistake.
 
@@ -188,7 +189,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A boolean property. Apache ZooKeeper takes anything but `true` for false; here that is an error.
+    /// A boolean property. Apache ZooKeeper takes anything but `true` for false; here that is an
+    /// error.
     pub fn flag(&mut self, key: &str, default: bool) -> bool {
         let Some(found) = self.find(key) else { return default };
         self.bool_of(&found).unwrap_or_else(|| {
@@ -197,8 +199,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A switch that knows only the two lower-case words; anything else leaves the default in force, as in Apache
-    /// ZooKeeper, where `skipACL=true` must not open the tree.
+    /// A switch that knows only the two lower-case words; anything else leaves the default in
+    /// force, as in Apache ZooKeeper, where `skipACL=true` must not open the tree.
     pub fn yes_no(&mut self, key: &str, default: bool) -> bool {
         let Some(found) = self.find(key) else { return default };
         match found.value.as_str() {
@@ -341,6 +343,7 @@ fn range(min: i64, max: i64) -> String {
     match (min, max) {
         (i64::MIN, i64::MAX) => "an integer".to_owned(),
         (min, i64::MAX) => format!("an integer from {min}"),
+        (i64::MIN, max) => format!("an integer up to {max}"),
         (min, max) => format!("an integer from {min} to {max}"),
     }
 }
@@ -417,7 +420,8 @@ mod tests {
         assert_eq!(value, 3);
         assert_eq!(
             problems[0].to_string(),
-            "zoo.cfg:3: snapCount=many: For input string: \"many\" (allowed: an integer from 2 to 9)"
+            "zoo.cfg:3: snapCount=many: For input string: \"many\" (allowed: an integer from 2 \
+             to 9)"
         );
         let (_, problems) =
             read("standaloneEnabled=maybe", "", |r| r.plain_bool("standaloneEnabled", true));

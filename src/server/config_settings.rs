@@ -1,6 +1,7 @@
 //! The settings by subject, each field next to the key it is read from.
 //!
-//! Units come last in the names. Defaults and ranges are those of the configuration reference, sections 3 to 13.
+//! Units come last in the names. Defaults and ranges are those of the configuration reference,
+//! sections 3 to 13.
 
 use std::path::PathBuf;
 
@@ -167,7 +168,8 @@ settings! {
         four_letter_whitelist: Vec<String> = four_letter_whitelist("4lw.commands.whitelist");
         /// Largest client frame, bytes.
         jute_maxbuffer: i64 = int("jute.maxbuffer", 0xfffff, 1, MAX_I32);
-        /// What logs, snapshots and peers may have beyond that, bytes; not set: the same again, at least 1024.
+        /// What logs, snapshots and peers may have beyond that, bytes; not set: the same again, at
+        /// least 1024.
         jute_maxbuffer_extra: Option<i64> =
             optional_int("jute.maxbuffer.extrasize", 0, MAX_I32);
         /// A server without its ensemble serves reads.
@@ -227,7 +229,8 @@ settings! {
         txn_log_size_limit_kib: i64 = int("txnLogSizeLimitInKb", -1, ANY, i64::MAX / 1024);
         /// Committed transactions kept for learners, at least 500.
         commit_log_count: i64 = int("commitLogCount", 500, ANY, MAX_I32);
-        /// Log bytes over snapshot bytes up to which a learner is served from disk; negative is off.
+        /// Log bytes over snapshot bytes up to which a learner is served from disk; negative is
+        /// off.
         snapshot_size_factor: f64 = float("snapshotSizeFactor", 0.33);
         snapshot_compression: Compression =
             one_of("snapshot.compression.method", Compression::WORDS, Compression::None);

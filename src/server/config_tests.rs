@@ -1,4 +1,5 @@
-//! The configuration as a whole: the errors and warnings of the reference (configuration 14, 15), in files on disk.
+//! The configuration as a whole: the errors and warnings of the reference (configuration 14, 15),
+//! in files on disk.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

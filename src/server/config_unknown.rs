@@ -1,4 +1,5 @@
-//! What becomes of keys that nothing asked for: ignored ones are named once, mistyped ones get a suggestion.
+//! What becomes of keys that nothing asked for: ignored ones are named once, mistyped ones get a
+//! suggestion.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,8 @@ use super::config_keys::{self, Class, Scope};
 use super::config_reader::Reader;
 use super::suggest::nearest;
 
-/// Goes over file and flags after everything was read. Returns the keys that nothing knows, as written.
+/// Goes over file and flags after everything was read. Returns the keys that nothing knows, as
+/// written.
 pub(super) fn report(reader: &mut Reader<'_>) -> BTreeMap<String, String> {
     let mut unknown = BTreeMap::new();
     let properties = reader.properties;

@@ -1,13 +1,15 @@
-//! How the process ends (reference: configuration 14, disk-format 12). Supervisors and scripts read these.
+//! How the process ends (reference: configuration 14, disk-format 12). Supervisors and scripts read
+//! these.
 
-/// The process's exit status. SIGTERM is not among them: the process dies of it with 143, which scripts treat
-/// as a clean stop, or ends with [`ExitCode::Ok`] after an orderly shutdown.
+/// The process's exit status. SIGTERM is not among them: the process dies of it with 143, which
+/// scripts treat as a clean stop, or ends with [`ExitCode::Ok`] after an orderly shutdown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum ExitCode {
     /// Orderly end.
     Ok = 0,
-    /// Corrupt log, no valid snapshot, inconsistent epoch files, client port in use, anything unforeseen.
+    /// Corrupt log, no valid snapshot, inconsistent epoch files, client port in use, anything
+    /// unforeseen.
     Unexpected = 1,
     /// Wrong arguments or configuration.
     Invocation = 2,
@@ -23,8 +25,9 @@ pub enum ExitCode {
     QuorumPacket = 13,
     /// The election port could not be bound.
     ElectionPort = 14,
-    /// This server's own: a write or flush of the proposal log failed. What is on disk is not known any more, so
-    /// the log is given up for the life of the process and only a restart, which reads it back, may go on.
+    /// This server's own: a write or flush of the proposal log failed. What is on disk is not known
+    /// any more, so the log is given up for the life of the process and only a restart, which reads
+    /// it back, may go on.
     PoisonedLog = 20,
 }
 

@@ -1,8 +1,10 @@
-//! What a server without a JVM takes from `SERVER_JVMFLAGS` and `JVMFLAGS` (reference: configuration 16.1).
+//! What a server without a JVM takes from `SERVER_JVMFLAGS` and `JVMFLAGS` (reference:
+//! configuration 16.1).
 
 use std::collections::BTreeMap;
 
-/// The environment variables a server start looks at; a value, so that tests need not touch the process.
+/// The environment variables a server start looks at; a value, so that tests need not touch the
+/// process.
 #[derive(Clone, Debug, Default)]
 pub struct Env {
     vars: BTreeMap<String, String>,

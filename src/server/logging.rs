@@ -1,7 +1,9 @@
-//! Log output: readable lines or JSON, on stderr (reference: admin-and-metrics 9 for the texts watched for).
+//! Log output: readable lines or JSON, on stderr (reference: admin-and-metrics 9 for the texts
+//! watched for).
 //!
-//! Level, first one that is set: `RINGKEEPER_LOG`, `RUST_LOG`, `ringkeeper.log.level`, `info`. The two variables
-//! and the key take a level or tracing's filter syntax (`info,ringkeeper::zab=debug`).
+//! Level, first one that is set: `RINGKEEPER_LOG`, `RUST_LOG`, `ringkeeper.log.level`, `info`. The
+//! two variables and the key take a level or tracing's filter syntax
+//! (`info,ringkeeper::zab=debug`).
 
 use std::io::IsTerminal;
 
@@ -53,8 +55,8 @@ impl LogSettings {
         LogSettings { format, filter }.with_env(env, &mut from.warnings)
     }
 
-    /// Lets the environment override the level. A bad filter there is left out with a warning, so that a stray
-    /// `RUST_LOG` of another program's making does not keep the server down.
+    /// Lets the environment override the level. A bad filter there is left out with a warning, so
+    /// that a stray `RUST_LOG` of another program's making does not keep the server down.
     fn with_env(mut self, env: &Env, warnings: &mut Vec<String>) -> LogSettings {
         for name in ["RINGKEEPER_LOG", "RUST_LOG"] {
             let Some(text) = env.var(name).filter(|text| !text.is_empty()) else { continue };
@@ -67,6 +69,18 @@ impl LogSettings {
             }
         }
         self
+    }
+
+    /// Key and value, for `check-config`.
+    pub fn effective(&self) -> Vec<(String, String)> {
+        let format = match self.format {
+            LogFormat::Readable => "readable",
+            LogFormat::Json => "json",
+        };
+        vec![
+            ("ringkeeper.log.format".to_owned(), format.to_owned()),
+            ("ringkeeper.log.level".to_owned(), self.filter.clone()),
+        ]
     }
 
     /// Installs the logger for the process. A second call changes nothing and says so with `false`.

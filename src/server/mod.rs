@@ -6,7 +6,7 @@
 //! | [`jvm_flags`] | `-D` settings from `SERVER_JVMFLAGS` and `JVMFLAGS` |
 //! | [`config_keys`] | every key and what becomes of it |
 //! | [`config_settings`] | the settings by subject, field next to key |
-//! | [`config`], [`config_cluster`], [`config_auth`], [`server_lines`] | the configuration as a whole |
+//! | [`config`], [`config_cluster`], [`config_auth`], [`server_lines`] | the configuration |
 //! | [`profile`] | this server's own knobs |
 //! | [`logging`] | log output |
 //! | [`preflight`] | what the machine must offer |

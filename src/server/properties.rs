@@ -1,8 +1,8 @@
 //! The grammar of Java `.properties` files, with line numbers (reference: configuration 1).
 //!
-//! `zoo.cfg` is such a file: a plain split at `=` would misread continuations, escapes, and the `:` and blank
-//! separators that real files use. The bytes are ISO-8859-1; any byte is a character, so no input is refused
-//! except a broken `\uXXXX`.
+//! `zoo.cfg` is such a file: a plain split at `=` would misread continuations, escapes, and the `:`
+//! and blank separators that real files use. The bytes are ISO-8859-1; any byte is a character, so
+//! no input is refused except a broken `\uXXXX`.
 
 use std::collections::HashMap;
 

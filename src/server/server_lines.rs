@@ -78,12 +78,14 @@ pub struct QuorumServer {
     pub addresses: Vec<PeerAddress>,
     pub peer_type: PeerType,
     pub client_address: Option<HostPort>,
-    /// The client address was filled in from `clientPort`, so it is not part of the shared configuration.
+    /// The client address was filled in from `clientPort`, so it is not part of the shared
+    /// configuration.
     pub client_address_is_static: bool,
 }
 
 impl fmt::Display for QuorumServer {
-    /// The value as `/zookeeper/config` shows it: addresses by host name, the role once, at the end.
+    /// The value as `/zookeeper/config` shows it: addresses by host name, the role once, at the
+    /// end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut sorted: Vec<&PeerAddress> = self.addresses.iter().collect();
         sorted.sort_by(|a, b| a.host.cmp(&b.host));
