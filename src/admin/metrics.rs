@@ -300,6 +300,11 @@ impl Metrics {
         self.basics[basic as usize].add(value);
     }
 
+    /// Adds samples that were summed up elsewhere.
+    pub fn merge_basic(&mut self, basic: Basic, samples: &Summary) {
+        self.basics[basic as usize].merge(samples);
+    }
+
     pub fn sample_advanced(&mut self, advanced: Advanced, value: i64) {
         self.advanced[advanced as usize].add(value);
     }

@@ -163,6 +163,9 @@ pub struct ZabCore {
     wake_buffer: Box<u64>,
     wake_armed: bool,
     stopping: bool,
+    flush_us_min: Option<u64>,
+    committed: u64,
+    sessions_expired: u64,
 }
 
 impl std::fmt::Debug for ZabCore {
@@ -195,6 +198,9 @@ impl ZabCore {
             wake_buffer: Box::new(0),
             wake_armed: false,
             stopping: false,
+            flush_us_min: None,
+            committed: 0,
+            sessions_expired: 0,
         })
     }
 
@@ -351,6 +357,7 @@ impl ZabCore {
         }
         for session in self.parts.sessions.expire_due(now - self.options.touch_slack_ms) {
             tracing::info!("Expiring session {session}, timeout exceeded");
+            self.sessions_expired += 1;
             self.internal(session, OpCode::CloseSession, &[], wall);
         }
     }
@@ -439,7 +446,11 @@ impl ZabCore {
             }
             match self.parts.log.complete(entry.user_data(), entry.result()) {
                 None => {}
-                Some(Ok(flushed)) => self.logged(flushed.up_to),
+                Some(Ok(flushed)) => {
+                    let least = self.flush_us_min.unwrap_or(u64::MAX).min(flushed.micros);
+                    self.flush_us_min = Some(least);
+                    self.logged(flushed.up_to);
+                }
                 Some(Err(error)) => return Err(CoreExit::Log(error)),
             }
         }
@@ -523,6 +534,7 @@ impl ZabCore {
             .apply(tree, sessions, bytes, reply, batch)
             .map_err(|error| CoreExit::Apply(format!("transaction {zxid}: {error}")))?;
         batch.zxid = zxid;
+        self.committed += 1;
         if let Some((conn, session, timeout_ms)) = connect {
             let passwd = password(session);
             batch.items.push(Item::SessionReady { conn, session, timeout_ms, passwd });
@@ -625,8 +637,12 @@ impl ZabCore {
             digest_mismatches: self.parts.applier.digest_mismatches,
             snapshots_taken: self.snapshot_state.taken.load(Ordering::Relaxed),
             last_snapshot_ms: self.snapshot_state.last_ms.load(Ordering::Relaxed),
+            snapshot_ms_total: self.snapshot_state.total_ms.load(Ordering::Relaxed),
+            committed: self.committed,
+            sessions_expired: self.sessions_expired,
             flushes: stats.flushes,
             flush_us: stats.flush_micros,
+            flush_us_min: self.flush_us_min.unwrap_or(0),
             flush_us_max: stats.flush_micros_max,
             log_bytes: stats.appended_bytes,
             prepared_unapplied: self.pending.len(),

@@ -14,8 +14,13 @@ pub struct ZabReport {
     pub digest_mismatches: u64,
     pub snapshots_taken: u64,
     pub last_snapshot_ms: u64,
+    pub snapshot_ms_total: u64,
+    /// Transactions applied since start.
+    pub committed: u64,
+    pub sessions_expired: u64,
     pub flushes: u64,
     pub flush_us: u64,
+    pub flush_us_min: u64,
     pub flush_us_max: u64,
     pub log_bytes: u64,
     pub prepared_unapplied: usize,

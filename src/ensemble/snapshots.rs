@@ -63,6 +63,7 @@ pub struct SnapshotState {
     pub failed: AtomicBool,
     pub taken: AtomicU64,
     pub last_ms: AtomicU64,
+    pub total_ms: AtomicU64,
 }
 
 /// Writes one snapshot; given by whoever knows directories and formats.
@@ -84,6 +85,7 @@ pub fn spawn<S: Send + 'static>(
                 shared.taken.fetch_add(1, Ordering::Relaxed);
                 let ms = started.elapsed().as_millis() as u64;
                 shared.last_ms.store(ms, Ordering::Relaxed);
+                shared.total_ms.fetch_add(ms, Ordering::Relaxed);
             }
             Err(error) => {
                 tracing::error!("the snapshot cannot be written: {error}");

@@ -65,6 +65,8 @@ pub enum ToShard {
     /// To be acted on once the tree is visible at the batch's zxid (the order rule).
     Committed(Arc<CommitBatch>),
     Report(Arc<dyn Report>),
+    /// `crst`: forget what connections have done so far.
+    ResetConnectionStats,
     /// Close every connection and stop.
     Shutdown,
 }

@@ -1,15 +1,30 @@
-//! Four-letter words: asks every core for its part and hands what comes back to the formatting room.
+//! Four-letter words: asks every core for its part, puts a report together and has the admin room format it.
 
 use std::any::Any;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Config;
+use super::process;
+use crate::admin::four_letter::report::{
+    ConfReport, ConnectionReport, ConnectionSession, DigestReport, ExpiryBucket, Latency,
+    MonitorReport, Parts, ServerReport, SessionsReport, TRACE_MASK_DEFAULT, WatchesReport,
+};
+use crate::admin::four_letter::{Request, Whitelist, answer};
+use crate::admin::metrics::{Basic, Counter, Summary};
+use crate::base::{SessionId, WallMs};
 use crate::ensemble::ZabReport;
 use crate::pipeline::Mailbox;
 use crate::pipeline::messages::{Report, ToShard, ToZab};
-use crate::shard::{CommandHandler, PendingAnswer, ShardCounters, ShardReport};
+use crate::shard::runtime::wall_ms;
+use crate::shard::{
+    CommandHandler, ConnReport, CounterSnapshot, PendingAnswer, ShardCounters, ShardReport,
+};
 use crate::tree::Tree;
+use crate::wire::OpCode;
 use crate::wire::four_letter::FourLetterWord;
 
 /// How long a core may take to answer before the report goes out without its part.
@@ -29,51 +44,131 @@ impl Report for Gather {
     }
 }
 
-/// Shared by the client cores.
-pub struct Commands {
+/// What does not change while the server runs, and the ways to the cores. Shared by the client cores.
+struct Shared {
     tree: Arc<Tree>,
+    counters: Vec<Arc<ShardCounters>>,
+    whitelist: Whitelist,
+    conf: ConfReport,
+    snap_dir: PathBuf,
+    log_dir: PathBuf,
+    trace_mask: AtomicI64,
+    epoch: Instant,
+}
+
+/// The handler of four-letter words.
+pub struct Commands {
+    shared: Arc<Shared>,
     to_zab: Arc<Mailbox<ToZab>>,
     mailboxes: Vec<Arc<Mailbox<ToShard>>>,
-    counters: Vec<Arc<ShardCounters>>,
-    epoch: Instant,
 }
 
 impl Commands {
     pub fn new(
-        _config: &Config,
+        config: &Config,
         tree: Arc<Tree>,
         to_zab: Arc<Mailbox<ToZab>>,
         mailboxes: Vec<Arc<Mailbox<ToShard>>>,
         counters: Vec<Arc<ShardCounters>>,
         epoch: Instant,
     ) -> Commands {
-        Commands { tree, to_zab, mailboxes, counters, epoch }
+        let snap_dir = config.data_dir.join("version-2");
+        let log_dir = config.data_log_dir.join("version-2");
+        let whitelist =
+            Whitelist::new(&config.clients.four_letter_whitelist, config.clients.read_only_mode);
+        let shared = Shared {
+            tree,
+            counters,
+            whitelist,
+            conf: conf_report(config, &snap_dir, &log_dir),
+            snap_dir,
+            log_dir,
+            trace_mask: AtomicI64::new(TRACE_MASK_DEFAULT),
+            epoch,
+        };
+        Commands { shared: Arc::new(shared), to_zab, mailboxes }
+    }
+
+    /// What a word does to the server, besides its answer.
+    fn act(&self, request: &Request) {
+        match request.word {
+            FourLetterWord::Crst => self.tell_shards(&ToShard::ResetConnectionStats),
+            FourLetterWord::Srst => {
+                for counters in &self.shared.counters {
+                    counters.reset();
+                }
+            }
+            FourLetterWord::Stmk => {
+                if let Some(mask) = request.trace_mask {
+                    self.shared.trace_mask.store(mask, Ordering::Relaxed);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_shards(&self, message: &ToShard) {
+        for mailbox in &self.mailboxes {
+            // A core whose mailbox is full is left out; what it holds comes first.
+            let _ = mailbox.push(message.clone());
+            mailbox.wake();
+        }
+    }
+}
+
+fn port_of(address: Option<std::net::SocketAddr>) -> i32 {
+    address.map_or(-1, |address| i32::from(address.port()))
+}
+
+fn conf_report(config: &Config, snap_dir: &Path, log_dir: &Path) -> ConfReport {
+    let absolute = |path: &Path| {
+        std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+    };
+    ConfReport {
+        client_port: port_of(config.client_address),
+        secure_client_port: port_of(config.secure_client_address),
+        data_dir: absolute(snap_dir),
+        data_log_dir: absolute(log_dir),
+        tick_time_ms: config.tick_time_ms,
+        cnxns_per_ip_max: config.clients.cnxns_per_ip_max,
+        session_timeout_ms_min: config.session_timeout_ms_min,
+        session_timeout_ms_max: config.session_timeout_ms_max,
+        listen_backlog: config.clients.listen_backlog,
+        server_id: config.my_id.unwrap_or(0),
+        quorum: None,
+    }
+}
+
+impl CommandHandler for Commands {
+    fn reads_mask(&self, word: FourLetterWord) -> bool {
+        Request::reads_mask(word, &self.shared.whitelist)
+    }
+
+    fn start(&self, word: FourLetterWord, argument: Option<[u8; 8]>) -> Box<dyn PendingAnswer> {
+        let request = Request { word, trace_mask: argument.map(i64::from_be_bytes) };
+        let allowed = self.shared.whitelist.allows(word);
+        if allowed {
+            self.act(&request);
+        }
+        let asks_cores = allowed && !matches!(word, FourLetterWord::Ruok);
+        let gather = Arc::new(Gather {
+            parts: Mutex::default(),
+            expected: if asks_cores { self.mailboxes.len() + 1 } else { 0 },
+            until: Instant::now() + PATIENCE,
+        });
+        if asks_cores {
+            self.tell_shards(&ToShard::Report(gather.clone()));
+            let _ = self.to_zab.push(ToZab::Report(gather.clone()));
+            self.to_zab.wake();
+        }
+        Box::new(Pending { gather, request, shared: self.shared.clone() })
     }
 }
 
 struct Pending {
     gather: Arc<Gather>,
-    word: FourLetterWord,
-    tree: Arc<Tree>,
-    counters: Vec<Arc<ShardCounters>>,
-}
-
-impl CommandHandler for Commands {
-    fn start(&self, word: FourLetterWord, _argument: [u8; 8]) -> Box<dyn PendingAnswer> {
-        let gather = Arc::new(Gather {
-            parts: Mutex::default(),
-            expected: self.mailboxes.len() + 1,
-            until: Instant::now() + PATIENCE,
-        });
-        for mailbox in &self.mailboxes {
-            let _ = mailbox.push(ToShard::Report(gather.clone()));
-            mailbox.wake();
-        }
-        let _ = self.to_zab.push(ToZab::Report(gather.clone()));
-        self.to_zab.wake();
-        let _ = self.epoch;
-        Box::new(Pending { gather, word, tree: self.tree.clone(), counters: self.counters.clone() })
-    }
+    request: Request,
+    shared: Arc<Shared>,
 }
 
 impl PendingAnswer for Pending {
@@ -94,15 +189,233 @@ impl PendingAnswer for Pending {
                 }
             }
         }
-        let _ = &self.counters;
-        let (_, nodes) = self.tree.read(|view| view.node_count());
-        Some(match self.word {
-            FourLetterWord::Ruok => b"imok".to_vec(),
-            _ => format!(
-                "Zookeeper version: 3.9.5-ringkeeper\nLatency min/avg/max: 0/0.0/0\nReceived: 0\nSent: 0\nConnections: {}\nOutstanding: 0\nZxid: {}\nMode: standalone\nNode count: {}\n",
-                shards.iter().map(|s| s.connections.len()).sum::<usize>(), zab.last_zxid, nodes + 1
-            )
-            .into_bytes(),
-        })
+        let report = self.shared.report(self.request.word, &shards, &zab);
+        Some(answer(self.request, &report, &self.shared.conf, &self.shared.whitelist))
+    }
+}
+
+impl Shared {
+    fn report(
+        &self,
+        word: FourLetterWord,
+        shards: &[ShardReport],
+        zab: &ZabReport,
+    ) -> ServerReport {
+        let parts = Parts::of(word);
+        let mut counters = CounterSnapshot::default();
+        for shard in &self.counters {
+            counters.add(&shard.snapshot());
+        }
+        let (_, (nodes, bytes, ephemerals)) = self.tree.read(|view| {
+            (view.node_count(), view.approximate_data_size(), view.ephemerals_count())
+        });
+        let mut report = ServerReport {
+            serving: true,
+            latency: latency(&counters),
+            packets_received: counters.received as i64,
+            packets_sent: counters.sent as i64,
+            connection_count: shards.iter().map(|shard| shard.connections.len() as i64).sum(),
+            outstanding: counters.outstanding as i64,
+            last_zxid: zab.last_zxid,
+            // The reference keeps the root under two names and counts both.
+            node_count: nodes as i64 + 1,
+            trace_mask: self.trace_mask.load(Ordering::Relaxed),
+            digests: digests(zab),
+            environment: process::environment(),
+            ..ServerReport::default()
+        };
+        if parts.connections {
+            let all = shards.iter().flat_map(|shard| &shard.connections);
+            report.connections = all.map(connection).collect();
+        }
+        if parts.sessions {
+            report.sessions = sessions(zab);
+            report.ephemerals = self.ephemerals();
+            report.connection_expiry = connection_expiry(shards);
+        }
+        if parts.watch_summary || parts.watch_lists {
+            report.watches = watches(shards);
+        }
+        if parts.dir_sizes {
+            report.data_dir_bytes = process::dir_bytes(&self.snap_dir);
+            report.log_dir_bytes = process::dir_bytes(&self.log_dir);
+        }
+        if parts.metrics {
+            report.monitor = self.monitor(&counters, zab, bytes, ephemerals);
+            Shared::fill_metrics(&mut report, zab);
+        }
+        report
+    }
+
+    fn ephemerals(&self) -> Vec<(SessionId, Vec<String>)> {
+        let (_, all) = self.tree.read(|view| {
+            let sessions = view.ephemeral_sessions().into_iter();
+            let paths_of = |session| {
+                let mut paths = Vec::new();
+                view.ephemerals_of(session, |path| {
+                    paths.push(String::from_utf8_lossy(path).into_owned());
+                });
+                (session, paths)
+            };
+            sessions.map(paths_of).filter(|(_, paths)| !paths.is_empty()).collect::<Vec<_>>()
+        });
+        all
+    }
+
+    fn monitor(
+        &self,
+        counters: &CounterSnapshot,
+        zab: &ZabReport,
+        data_bytes: u64,
+        ephemerals: u64,
+    ) -> MonitorReport {
+        let (open, max) = process::descriptors();
+        MonitorReport {
+            watch_count: counters.watches as i64,
+            ephemerals_count: ephemerals as i64,
+            approximate_data_bytes: data_bytes as i64,
+            global_sessions: zab.sessions as i64,
+            open_file_descriptors: open,
+            max_file_descriptors: max,
+            auth_failed: counters.auth_failed as i64,
+            uptime_ms: self.epoch.elapsed().as_millis() as i64,
+            ..MonitorReport::default()
+        }
+    }
+
+    fn fill_metrics(report: &mut ServerReport, zab: &ZabReport) {
+        let metrics = &mut report.metrics;
+        metrics.count(Counter::DigestMismatches, zab.digest_mismatches as i64);
+        metrics.count(Counter::Commit, zab.committed as i64);
+        metrics.count(Counter::StaleSessionsExpired, zab.sessions_expired as i64);
+        let ms = |us: u64| (us / 1000) as i64;
+        let fsync = Summary {
+            min: ms(zab.flush_us_min),
+            max: ms(zab.flush_us_max),
+            count: zab.flushes as i64,
+            sum: ms(zab.flush_us),
+        };
+        metrics.merge_basic(Basic::FsyncTime, &fsync);
+        let last = zab.last_snapshot_ms as i64;
+        let taken = zab.snapshots_taken as i64;
+        let snapshots =
+            Summary { min: last, max: last, count: taken, sum: zab.snapshot_ms_total as i64 };
+        metrics.merge_basic(Basic::SnapshotTime, &snapshots);
+    }
+}
+
+fn latency(counters: &CounterSnapshot) -> Latency {
+    if counters.latency_count == 0 {
+        return Latency::default();
+    }
+    Latency {
+        min_ms: counters.latency_ms_min,
+        avg_ms: counters.latency_ms_total as f64 / counters.latency_count as f64,
+        max_ms: counters.latency_ms_max,
+    }
+}
+
+fn digests(zab: &ZabReport) -> Vec<DigestReport> {
+    let row = |(zxid, digest): &(_, u64)| DigestReport { zxid: *zxid, digest: *digest as i64 };
+    zab.digests.iter().map(row).collect()
+}
+
+fn sessions(zab: &ZabReport) -> SessionsReport {
+    let bucket = |(due, ids): &(WallMs, Vec<SessionId>)| ExpiryBucket {
+        expires_wall_ms: *due,
+        items: ids.clone(),
+    };
+    SessionsReport::Tracker { local: None, global: zab.expiry.iter().map(bucket).collect() }
+}
+
+/// Connections by the second at which they would be idle for too long.
+fn connection_expiry(shards: &[ShardReport]) -> Vec<ExpiryBucket<(String, SessionId)>> {
+    let mut buckets: BTreeMap<WallMs, Vec<(String, SessionId)>> = BTreeMap::new();
+    for conn in shards.iter().flat_map(|shard| &shard.connections) {
+        let limit = if conn.session.is_some() { i64::from(conn.timeout_ms) } else { 10_000 };
+        let due = (wall_ms() - conn.idle_ms + limit) / 1000 * 1000 + 1000;
+        let session = conn.session.unwrap_or(SessionId::NONE);
+        buckets.entry(due).or_default().push((format!("/{}", conn.peer), session));
+    }
+    let bucket = |(expires_wall_ms, items)| ExpiryBucket { expires_wall_ms, items };
+    buckets.into_iter().map(bucket).collect()
+}
+
+fn watches(shards: &[ShardReport]) -> WatchesReport {
+    let mut by_session: BTreeMap<SessionId, Vec<String>> = BTreeMap::new();
+    let mut by_path: BTreeMap<String, Vec<SessionId>> = BTreeMap::new();
+    let mut report = WatchesReport::default();
+    for watches in shards.iter().map(|shard| &shard.watches) {
+        report.connections += watches.watchers as i64;
+        report.total += watches.total as i64;
+        for (path, session) in &watches.entries {
+            let path = String::from_utf8_lossy(path).into_owned();
+            by_session.entry(*session).or_default().push(path.clone());
+            by_path.entry(path).or_default().push(*session);
+        }
+    }
+    report.paths = by_path.len() as i64;
+    report.by_session = by_session.into_iter().collect();
+    report.by_path = by_path.into_iter().collect();
+    report
+}
+
+fn connection(conn: &ConnReport) -> ConnectionReport {
+    let stats = &conn.stats;
+    let session = conn.session.map(|id| ConnectionSession {
+        id,
+        last_operation: if stats.last_op_reset {
+            Some("NA")
+        } else {
+            stats.last_op.map(operation_name)
+        },
+        established_wall_ms: conn.established,
+        timeout_ms: i64::from(conn.timeout_ms),
+        last_cxid: stats.last_xid.map(i64::from),
+        last_zxid: crate::base::Zxid(stats.last_zxid),
+        last_response_mono_ms: stats.last_response,
+        last_latency_ms: stats.last_latency,
+        min_latency_ms: if stats.count == 0 { 0 } else { stats.min_latency },
+        avg_latency_ms: stats.total_latency / (stats.count.max(1) as i64),
+        max_latency_ms: stats.max_latency,
+    });
+    ConnectionReport {
+        remote: format!("/{}", conn.peer),
+        interest_ops: u32::from(!conn.is_command),
+        queued: conn.queued as i64,
+        received: stats.received as i64,
+        sent: stats.sent as i64,
+        session,
+    }
+}
+
+/// The short names of `cons` (reference: admin-and-metrics 2.4).
+fn operation_name(op: OpCode) -> &'static str {
+    match op {
+        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => "CREA",
+        OpCode::Delete | OpCode::DeleteContainer => "DELE",
+        OpCode::Exists => "EXIS",
+        OpCode::GetData => "GETD",
+        OpCode::SetData => "SETD",
+        OpCode::GetAcl => "GETA",
+        OpCode::SetAcl => "SETA",
+        OpCode::GetChildren | OpCode::GetChildren2 => "GETC",
+        OpCode::GetAllChildrenNumber => "GETACN",
+        OpCode::GetEphemerals => "GETE",
+        OpCode::Sync => "SYNC",
+        OpCode::Ping => "PING",
+        OpCode::Check => "CHEC",
+        OpCode::Multi => "MULT",
+        OpCode::MultiRead => "MLTR",
+        OpCode::Reconfig => "RECO",
+        OpCode::CheckWatches => "CHKW",
+        OpCode::RemoveWatches => "REMW",
+        OpCode::SetWatches => "SETW",
+        OpCode::SetWatches2 => "STW2",
+        OpCode::AddWatch => "ADDW",
+        OpCode::WhoAmI => "HOMI",
+        OpCode::CreateSession => "SESS",
+        OpCode::CloseSession => "CLOS",
+        OpCode::Auth | OpCode::Sasl | OpCode::Error => "NA",
     }
 }

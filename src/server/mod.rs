@@ -28,6 +28,7 @@ pub mod jvm_flags;
 mod listen;
 pub mod logging;
 pub mod preflight;
+mod process;
 pub mod profile;
 pub mod properties;
 mod restore;

@@ -65,6 +65,7 @@ impl Shard {
         match message {
             ToShard::Committed(batch) => self.deliver(&batch),
             ToShard::Report(report) => report.add(Box::new(self.report())),
+            ToShard::ResetConnectionStats => self.reset_connection_stats(),
             ToShard::Shutdown => {
                 self.stopping = true;
                 for key in self.conns.keys() {

@@ -21,7 +21,7 @@ use crate::wire::{ErrorCode, JuteWrite, OpCode, Reader};
 pub enum InputEffect {
     Nothing,
     /// Answer a four-letter word on this connection.
-    Command(FourLetterWord, [u8; 8]),
+    Command(FourLetterWord, Option<[u8; 8]>),
 }
 
 /// How far one frame got.
@@ -38,20 +38,19 @@ enum Step {
 enum Opening {
     Incomplete,
     Length,
-    Command(FourLetterWord, [u8; 8]),
+    Command(FourLetterWord, Option<[u8; 8]>),
 }
 
-fn opening(bytes: &[u8]) -> Opening {
+fn opening(bytes: &[u8], reads_mask: impl Fn(FourLetterWord) -> bool) -> Opening {
     let Some(word) = bytes.first_chunk::<4>() else { return Opening::Incomplete };
     let Some(word) = FourLetterWord::from_bytes(*word) else { return Opening::Length };
-    let mut argument = [0; 8];
-    if word == FourLetterWord::Stmk {
-        match bytes.get(4..12) {
-            Some(mask) => argument.copy_from_slice(mask),
-            None => return Opening::Incomplete,
-        }
+    if !reads_mask(word) {
+        return Opening::Command(word, None);
     }
-    Opening::Command(word, argument)
+    match bytes[4..].first_chunk::<8>() {
+        Some(mask) => Opening::Command(word, Some(*mask)),
+        None => Opening::Incomplete,
+    }
 }
 
 impl Shard {
@@ -68,7 +67,8 @@ impl Shard {
             let new = bytes.len().min(12 - old);
             head[..old].copy_from_slice(&conn.input);
             head[old..old + new].copy_from_slice(&bytes[..new]);
-            match opening(&head[..old + new]) {
+            let commands = &self.links.commands;
+            match opening(&head[..old + new], |word| commands.reads_mask(word)) {
                 Opening::Command(word, argument) => {
                     conn.begin_command();
                     conn.input = Vec::new();

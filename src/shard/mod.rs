@@ -35,7 +35,7 @@ use crate::watch::WatchTable;
 use crate::wire::four_letter::FourLetterWord;
 
 pub use conn::{Conn, ConnStats};
-pub use report::{ConnReport, ShardCounters, ShardReport, WatchDump};
+pub use report::{ConnReport, CounterSnapshot, ShardCounters, ShardReport, WatchDump};
 
 /// Settings of a client core (reference: configuration 3, 7, 8).
 #[derive(Clone, Debug)]
@@ -109,8 +109,11 @@ pub trait PendingAnswer {
 
 /// Answers four-letter words; lives above this room.
 pub trait CommandHandler: Send + Sync {
+    /// Whether `stmk` is answered, and so reads eight more bytes.
+    fn reads_mask(&self, word: FourLetterWord) -> bool;
+
     /// `argument` is what `stmk` reads after its word.
-    fn start(&self, word: FourLetterWord, argument: [u8; 8]) -> Box<dyn PendingAnswer>;
+    fn start(&self, word: FourLetterWord, argument: Option<[u8; 8]>) -> Box<dyn PendingAnswer>;
 }
 
 /// What a client core shares with the rest of the server.

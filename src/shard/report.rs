@@ -148,7 +148,8 @@ pub struct ConnReport {
     pub timeout_ms: i32,
     pub established: WallMs,
     pub is_command: bool,
-    pub opened_at: MonoMs,
+    /// Milliseconds since it was last heard of.
+    pub idle_ms: MonoMs,
 }
 
 /// The data watch table, as `wchc` and `wchp` list it.
@@ -182,7 +183,7 @@ impl Shard {
                 timeout_ms: session.map_or(0, |active| active.timeout_ms),
                 established: session.map_or(0, |active| active.established),
                 is_command: conn.is_sessionless(),
-                opened_at: conn.opened_at,
+                idle_ms: self.now - conn.last_heard,
             }
         });
         ShardReport {

@@ -274,7 +274,7 @@ async fn may_read(core: &Rc<Core>, key: Key) {
 }
 
 /// Polls the question's answer until it is there, then sends it and closes.
-async fn answer_command(core: Rc<Core>, key: Key, word: FourLetterWord, argument: [u8; 8]) {
+async fn answer_command(core: Rc<Core>, key: Key, word: FourLetterWord, argument: Option<[u8; 8]>) {
     let mut pending = core.links.commands.start(word, argument);
     let answer = loop {
         if let Some(answer) = pending.poll() {
