@@ -86,6 +86,16 @@ pub struct Source {
     pub acls: Vec<(i64, Vec<u8>)>,
 }
 
+impl Source {
+    /// Of the state as it is between two runs.
+    pub fn new(tree: &TreeWriter, sessions: &SessionTracker) -> Source {
+        let walk = tree.begin_snapshot();
+        let acls = walk.acls().filter(|(id, _)| *id != OPEN_ACL_ID);
+        let acls = acls.map(|(id, list)| (id, list.as_bytes().to_vec())).collect();
+        Source { walk, sessions: sessions.iter().collect(), acls }
+    }
+}
+
 impl SnapshotSource for Source {
     fn zxid(&self) -> Zxid {
         self.walk.zxid()
@@ -561,10 +571,7 @@ impl ZabCore {
         {
             return;
         }
-        let walk = self.parts.tree.begin_snapshot();
-        let acls = walk.acls().filter(|(id, _)| *id != OPEN_ACL_ID);
-        let acls = acls.map(|(id, list)| (id, list.as_bytes().to_vec())).collect();
-        let source = Source { walk, sessions: self.parts.sessions.iter().collect(), acls };
+        let source = Source::new(&self.parts.tree, &self.parts.sessions);
         spawn(&self.snapshot_state, source, self.parts.write_snapshot.clone());
     }
 

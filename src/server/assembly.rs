@@ -78,7 +78,7 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
     let auth_config = auth_config(config).map_err(|error| (ExitCode::Invocation, error))?;
     let auth = Arc::new(Auth::new(auth_config));
     let epoch = Instant::now();
-    let restored = restore::restore(config)?;
+    let restored = restore::restore(config, epoch)?;
     tracing::info!(
         "data directory {}: zxid {}, {} znodes, {} sessions, recovered in {} ms",
         config.data_dir.display(),

@@ -333,6 +333,7 @@ pub const KEYS: &[KeySpec] = &[
     own("ringkeeper.flush.delayUs"),
     own("ringkeeper.flush.bytesMax"),
     own("ringkeeper.pin"),
+    own("ringkeeper.log.allowGaps"),
     own("ringkeeper.log.format"),
     own("ringkeeper.log.level"),
 ];

@@ -89,6 +89,8 @@ pub struct Profile {
     pub flush_delay_us: u64,
     /// Log bytes in one flush.
     pub flush_bytes_max: usize,
+    /// Accept missing zxids in a log at start. Servers before 3.9.4 could write such logs.
+    pub allow_log_gaps: bool,
 }
 
 impl Profile {
@@ -104,7 +106,7 @@ impl Profile {
             zab_spin_us: 20,
             client_ring_depth: 256,
             zab_ring_depth: 256,
-            client_io_memory_bytes: 10 << 20,
+            client_io_memory_bytes: 1 << 20,
             client_read_chunk_bytes: limits::SHARD_READ_CHUNK,
             client_preempt_ms: 10,
             client_out_bytes_high: limits::CONNECTION_OUT_BYTES_HIGH,
@@ -113,6 +115,7 @@ impl Profile {
             flush_batch_max: 1000,
             flush_delay_us: 0,
             flush_bytes_max: limits::LOG_BATCH_BYTES_MAX,
+            allow_log_gaps: false,
         };
         // Spinning steals the CPU from whoever shares it.
         let spin = |us: u64| if cpus > 2 { us } else { 0 };
@@ -128,7 +131,7 @@ impl Profile {
                 zab_spin_us: spin(20),
                 client_ring_depth: 1024,
                 zab_ring_depth: 1024,
-                client_io_memory_bytes: 32 << 20,
+                client_io_memory_bytes: 1 << 20,
                 client_preempt_ms: 20,
                 flush_batch_max: 4000,
                 flush_delay_us: 500,
@@ -184,6 +187,7 @@ impl Profile {
             from.knob("flush.batchMax", p.flush_batch_max as u64, 1, 1_000_000) as usize;
         p.flush_delay_us = from.knob("flush.delayUs", p.flush_delay_us, 0, 60_000_000);
         p.flush_bytes_max = from.bytes("flush.bytesMax", p.flush_bytes_max, limits::LOG_BLOCK);
+        p.allow_log_gaps = from.flag("ringkeeper.log.allowGaps", false);
         p.pin = from.pin(p.pin);
         p.check(from);
         p

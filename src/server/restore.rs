@@ -1,12 +1,30 @@
-//! Recovery: what the data directory holds becomes a tree and a session table.
-use super::{Config, ExitCode};
-use crate::base::Zxid;
-use crate::pipeline::Applier;
-use crate::session::SessionTracker;
-use crate::storage::DataLayout;
-use crate::tree::{OwnerOptions, TreeWriter};
-use std::sync::Arc;
+//! Recovery: what the data directory holds becomes a tree and a session table; and what writes it back (snapshots) and
+//! clears it up (purge).
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::config_settings::Compression as ConfiguredCompression;
+use super::{Config, ExitCode};
+use crate::base::{SessionId, Zxid};
+use crate::ensemble::{Source, WriteSnapshot};
+use crate::pipeline::{Applier, CommitBatch};
+use crate::session::SessionTracker;
+use crate::storage::{
+    Compression, DataLayout, PurgeSchedule, RecoveryOptions, RecoveryTarget, SinkError,
+    SnapshotInfo, SnapshotOptions, SnapshotSink, recover, snapshot,
+};
+use crate::tree::{LoadError, OwnerOptions, TreeLoader, TreeWriter};
+use crate::wire::snapshot_format::NodeRecord;
+use crate::wire::{AclList, Reader};
+
+/// Snapshots are written no faster than this, so that the log's flushes keep the disk.
+const SNAPSHOT_BYTES_PER_S: u64 = 96 << 20;
+
+/// Sessions named by ephemerals alone get this long to come back, in ticks.
+const ORPHAN_TICKS: i32 = 2;
+
+/// What recovery hands to the Zab core.
 pub(super) struct Restored {
     pub layout: DataLayout,
     pub tree: TreeWriter,
@@ -14,27 +32,255 @@ pub(super) struct Restored {
     pub applier: Applier,
 }
 
-pub(super) fn restore(config: &Config) -> Result<Restored, (ExitCode, String)> {
-    let layout = DataLayout::open(
-        &config.data_dir,
-        Some(&config.data_log_dir),
-        config.storage.data_dir_autocreate,
-    )
-    .map_err(|e| (ExitCode::DataDir, e.to_string()))?;
-    let options = OwnerOptions {
+type Failed = (ExitCode, String);
+
+/// Recovers the newest state of the data directory. A new database gets its first snapshot here; otherwise none is
+/// written merely because the server started.
+pub(super) fn restore(config: &Config, epoch: Instant) -> Result<Restored, Failed> {
+    let storage = &config.storage;
+    let log_dir = (config.data_log_dir != config.data_dir).then_some(&*config.data_log_dir);
+    let layout = DataLayout::open(&config.data_dir, log_dir, storage.data_dir_autocreate)
+        .map_err(|error| (ExitCode::DataDir, error.to_string()))?;
+    let options = RecoveryOptions {
+        trust_empty: storage.trust_empty_snapshot,
+        db_autocreate: storage.db_autocreate,
+        allow_gaps: config.profile.allow_log_gaps,
+        buffer_max: record_bytes_max(config),
+    };
+    let owners = OwnerOptions {
         extended_types: config.nodes.extended_types,
         emulate_353_ttl: config.nodes.emulate_353_ttl,
     };
-    let mut applier = Applier::replaying(Zxid(0));
+    let fresh = || Target::new(owners, config.tick_time_ms);
+    let recovered = recover(&layout, &options, fresh)
+        .map_err(|error| (ExitCode::Unexpected, error.to_string()))?;
+    for (path, error) in &recovered.rejected {
+        tracing::warn!("snapshot {} cannot be used: {error}", path.display());
+    }
+    if recovered.last_zxid < Zxid::ZERO {
+        let text = "the data directory is empty and db.autocreate is false: create it with an \
+                    `initialize` file next to version-2, or set db.autocreate=true";
+        return Err((ExitCode::Unexpected, text.to_owned()));
+    }
+    let first_snapshot = recovered.first_snapshot();
+    if let Some((path, info)) = &recovered.snapshot {
+        let (path, nodes) = (path.display(), info.nodes);
+        tracing::info!("snapshot {path}: {nodes} znodes; {} log records", recovered.replayed);
+    }
+    let (tree, mut sessions, mut applier) = recovered.target.finish(recovered.last_zxid);
+    if applier.digest_mismatches > 0 {
+        let count = applier.digest_mismatches;
+        tracing::error!("{count} replayed transactions do not give the digest logged with them");
+    }
     applier.go_live();
-    Ok(Restored {
-        layout,
-        tree: TreeWriter::new(options),
-        sessions: SessionTracker::new(config.tick_time_ms),
-        applier,
+    let known: Vec<_> = sessions.iter().collect();
+    sessions.restore(known, crate::base::time::mono_ms(epoch, Instant::now()));
+    adopt_orphans(config, &tree, &mut sessions, epoch);
+    if first_snapshot {
+        let mut source = Source::new(&tree, &sessions);
+        snapshot::write(&layout.snap_dir, &mut source, &snapshot_options(config))
+            .map_err(|error| (ExitCode::Snapshot, format!("the first snapshot: {error}")))?;
+    }
+    let mark = layout.remove_initialize_mark();
+    mark.map_err(|error| (ExitCode::DataDir, format!("the initialize file: {error}")))?;
+    Ok(Restored { layout, tree, sessions, applier })
+}
+
+/// Longest record that is read back, bytes.
+fn record_bytes_max(config: &Config) -> usize {
+    let max = config.clients.jute_maxbuffer;
+    let extra = config.clients.jute_maxbuffer_extra.unwrap_or(max);
+    (max + extra.max(crate::base::limits::JUTE_EXTRASIZE_MIN as i64)) as usize
+}
+
+/// Ephemerals whose session the table does not know: the session is given a short life, so that its end is a logged
+/// transaction like any other. Owners that look like TTL nodes are left alone: they are not sessions, the setting that
+/// makes them what they are is missing.
+fn adopt_orphans(
+    config: &Config,
+    tree: &TreeWriter,
+    sessions: &mut SessionTracker,
+    epoch: Instant,
+) {
+    let now = crate::base::time::mono_ms(epoch, Instant::now());
+    for session in tree.view().ephemeral_sessions() {
+        if sessions.contains(session) {
+            continue;
+        }
+        if is_ttl_owner(session) {
+            tracing::error!(
+                "znodes with owner {session} look like TTL nodes, and extendedTypesEnabled is off: \
+                 they are kept and never expire; set extendedTypesEnabled=true"
+            );
+            continue;
+        }
+        tracing::warn!("ephemerals of unknown session {session}: it ends unless it comes back");
+        sessions.create(session, config.tick_time_ms.saturating_mul(ORPHAN_TICKS), now);
+    }
+}
+
+fn is_ttl_owner(session: SessionId) -> bool {
+    (session.0 as u64) >> 40 == 0xff_0000
+}
+
+/// Where recovery puts what it reads.
+struct Target {
+    stage: Stage,
+    owners: OwnerOptions,
+    sessions: SessionTracker,
+    applier: Applier,
+    /// Events and replies of replay: nobody reads them.
+    unheard: CommitBatch,
+}
+
+enum Stage {
+    Loading(Box<TreeLoader>),
+    Replaying(Box<TreeWriter>),
+    /// Between the two.
+    Moving,
+}
+
+impl Target {
+    fn new(owners: OwnerOptions, tick_ms: i32) -> Target {
+        Target {
+            stage: Stage::Loading(Box::new(TreeLoader::new(owners))),
+            owners,
+            sessions: SessionTracker::new(tick_ms),
+            applier: Applier::replaying(Zxid::ZERO),
+            unheard: CommitBatch::default(),
+        }
+    }
+
+    /// The tree, open for changes. Without a snapshot it begins as a fresh database.
+    fn writer(&mut self) -> &mut TreeWriter {
+        if let Stage::Loading(_) = self.stage {
+            let mut tree = TreeWriter::new(self.owners);
+            tree.begin();
+            self.stage = Stage::Replaying(Box::new(tree));
+        }
+        match &mut self.stage {
+            Stage::Replaying(tree) => tree,
+            Stage::Loading(_) | Stage::Moving => unreachable!("a stage follows from the one before"),
+        }
+    }
+
+    fn finish(mut self, last: Zxid) -> (TreeWriter, SessionTracker, Applier) {
+        self.writer().publish(last);
+        match self.stage {
+            Stage::Replaying(tree) => (*tree, self.sessions, self.applier),
+            Stage::Loading(_) | Stage::Moving => unreachable!("writer() has moved on"),
+        }
+    }
+
+    fn loader(&mut self) -> Result<&mut TreeLoader, SinkError> {
+        match &mut self.stage {
+            Stage::Loading(loader) => Ok(loader),
+            _ => Err(SinkError::Fatal("snapshot records after the snapshot".to_owned())),
+        }
+    }
+}
+
+impl SnapshotSink for Target {
+    fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), SinkError> {
+        self.sessions.create(id, timeout_ms, 0);
+        Ok(())
+    }
+
+    fn acl(&mut self, id: i64, list: &[u8]) -> Result<(), SinkError> {
+        let list = AclList::decode(&mut Reader::new(list));
+        let list = list.ok().flatten();
+        let list = list.ok_or_else(|| SinkError::Unusable(format!("ACL {id} is malformed")))?;
+        self.loader()?.load_acl(id, list);
+        Ok(())
+    }
+
+    fn node(&mut self, node: &NodeRecord<'_>) -> Result<(), SinkError> {
+        let loaded = self.loader()?.load_node(node.path, node.data, node.acl_id, &node.stat);
+        loaded.map_err(|error| {
+            let text = format!("znode {}: {error}", node.path.escape_ascii());
+            match error {
+                LoadError::BadOwner(_) => SinkError::Fatal(text),
+                _ => SinkError::Unusable(text),
+            }
+        })
+    }
+}
+
+impl RecoveryTarget for Target {
+    fn snapshot_loaded(&mut self, zxid: Zxid, info: &SnapshotInfo) -> Result<(), SinkError> {
+        let Stage::Loading(loader) = std::mem::replace(&mut self.stage, Stage::Moving) else {
+            return Err(SinkError::Fatal("two snapshots in one start".to_owned()));
+        };
+        let mut tree = loader.finish(zxid);
+        tree.begin();
+        self.stage = Stage::Replaying(Box::new(tree));
+        // A fuzzy snapshot holds later changes: its digest, and those of the log, count from where it ended.
+        let end = info.digest.filter(|digest| digest.zxid > zxid).map(|digest| digest.zxid);
+        self.applier = Applier::replaying(end.unwrap_or(Zxid::ZERO));
+        Ok(())
+    }
+
+    fn apply(&mut self, zxid: Zxid, txn: &[u8]) -> Result<(), String> {
+        self.writer();
+        let Stage::Replaying(tree) = &mut self.stage else {
+            return Err("no tree to apply to".to_owned());
+        };
+        self.applier
+            .apply(tree, &mut self.sessions, txn, None, &mut self.unheard)
+            .map(|_| ())
+            .map_err(|error| format!("transaction {zxid}: {error}"))
+    }
+}
+
+fn snapshot_options(config: &Config) -> SnapshotOptions {
+    let storage = &config.storage;
+    SnapshotOptions {
+        compression: match storage.snapshot_compression {
+            ConfiguredCompression::None => Compression::Plain,
+            ConfiguredCompression::Gzip => Compression::Gzip,
+            ConfiguredCompression::Snappy => Compression::Snappy,
+        },
+        digest: storage.digest,
+        last_zxid_section: storage.serialize_last_zxid,
+        rate_limit_bytes_per_s: SNAPSHOT_BYTES_PER_S,
+    }
+}
+
+/// What the Zab core's side thread calls.
+pub(super) fn snapshot_writer(config: &Config, layout: &DataLayout) -> Arc<WriteSnapshot> {
+    let (dir, options) = (layout.snap_dir.clone(), snapshot_options(config));
+    Arc::new(move |mut source: Source| {
+        let written = snapshot::write(&dir, &mut source, &options)?;
+        let (path, bytes, ms) = (written.path.display(), written.bytes, written.took.as_millis());
+        tracing::info!("snapshot {path}: {bytes} bytes in {ms} ms");
+        Ok(())
     })
 }
-pub(super) fn snapshot_writer(_c: &Config, _l: &DataLayout) -> Arc<crate::ensemble::WriteSnapshot> {
-    Arc::new(|_| Ok(()))
+
+/// Starts the purge thread, if the configuration asks for one.
+pub(super) fn start_purge(config: &Config, layout: &DataLayout) {
+    let storage = &config.storage;
+    let retain = usize::try_from(storage.purge_retain_count).unwrap_or(0);
+    let hours = i64::from(storage.purge_interval_hours);
+    let Some(mut schedule) = PurgeSchedule::new(layout.clone(), hours, retain, 0) else {
+        tracing::info!("Purge task is not scheduled.");
+        return;
+    };
+    let started = Instant::now();
+    let run = move || {
+        loop {
+            let now = started.elapsed().as_millis() as i64;
+            match schedule.run_if_due(now) {
+                Some(Ok(removed)) if !removed.is_empty() => {
+                    tracing::info!("purged {} old snapshots and logs", removed.len());
+                }
+                Some(Err(error)) => tracing::warn!("purge: {error}; the next round tries again"),
+                _ => {}
+            }
+            std::thread::sleep(Duration::from_secs(60));
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("purge".into()).spawn(run) {
+        tracing::error!("no thread for the purge: {error}");
+    }
 }
-pub(super) fn start_purge(_c: &Config, _l: &DataLayout) {}

@@ -160,6 +160,8 @@ pub struct Shard {
     /// Milliseconds now, taken once per wake-up.
     now: MonoMs,
     stopping: bool,
+    /// Something was sent to the Zab core in this turn.
+    wake_zab: bool,
 }
 
 impl std::fmt::Debug for Shard {
@@ -189,6 +191,7 @@ impl Shard {
             scratch: Vec::new(),
             now: 0,
             stopping: false,
+            wake_zab: false,
         }
     }
 
@@ -202,6 +205,7 @@ impl Shard {
     }
 
     fn send_to_zab(&mut self, message: ToZab) {
+        self.wake_zab = true;
         if self.backlog.is_empty() {
             if let Err(message) = self.links.to_zab.push(message) {
                 self.backlog.push_back(message);
@@ -221,6 +225,7 @@ impl Shard {
             self.process_input(conn);
         }
         while let Some(message) = self.backlog.pop_front() {
+            self.wake_zab = true;
             if let Err(message) = self.links.to_zab.push(message) {
                 self.backlog.push_front(message);
                 break;
@@ -231,7 +236,10 @@ impl Shard {
             let batch = std::mem::replace(&mut self.forward, empty);
             self.send_to_zab(ToZab::Requests(batch));
         }
-        self.links.to_zab.wake();
+        // A wake costs both cores a system call: only for a reason.
+        if std::mem::take(&mut self.wake_zab) {
+            self.links.to_zab.wake();
+        }
         self.links.counters.outstanding.store(self.outstanding, Ordering::Relaxed);
         !self.resume.is_empty() || !self.later.is_empty()
     }
@@ -255,8 +263,11 @@ impl Shard {
                 touches.push(Touch { id, at: conn.last_heard, timeout_ms });
             }
         }
-        self.send_to_zab(ToZab::Touches(touches));
-        self.links.to_zab.wake();
+        // No hurry: the next message that wakes the Zab core takes them along, and it looks by itself
+        // before a session could expire.
+        if let Err(message) = self.links.to_zab.push(ToZab::Touches(touches)) {
+            self.send_to_zab(message);
+        }
     }
 
     /// Closes connections that never finished their handshake, and those whose peer does not go away after the
