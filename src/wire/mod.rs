@@ -8,10 +8,12 @@ pub mod connect;
 pub mod error_code;
 pub mod four_letter;
 pub mod jute;
+pub mod log_format;
 pub mod multi;
 pub mod op_code;
 pub mod reply;
 pub mod request;
+pub mod snapshot_format;
 pub mod stat;
 pub mod txn;
 
