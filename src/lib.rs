@@ -10,6 +10,8 @@
 //! |---|---|
 //! | 0 | [`base`] |
 //! | 1 | [`wire`] |
+//! | 4 | [`storage`] |
 
 pub mod base;
+pub mod storage;
 pub mod wire;
