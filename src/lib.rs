@@ -1,10 +1,14 @@
 //! # ringkeeper: the floor plan
 //!
-//! A drop-in replacement for the Apache ZooKeeper server. Client cores (glommio) own connections, the order of
-//! their sessions' requests and watch tables, and answer reads where they arrive. One pinned core runs Zab: it
-//! validates requests, group-commits the proposal log through its own io_uring and is the data tree's only writer.
+//! A drop-in replacement for the Apache ZooKeeper server. Client cores (glommio) own connections,
+//! the order of
+//! their sessions' requests and watch tables, and answer reads where they arrive. One pinned core
+//! runs Zab: it
+//! validates requests, group-commits the proposal log through its own io_uring and is the data
+//! tree's only writer.
 //!
-//! Rooms, low to high; import downward only, rooms on one floor do not know each other (`tests/tidy.rs` holds it):
+//! Rooms, low to high; import downward only, rooms on one floor do not know each other
+//! (`tests/tidy.rs` holds it):
 //!
 //! | floor | rooms |
 //! |---|---|
@@ -21,10 +25,14 @@
 //! ## What every walk relies on
 //!
 //! - **Watermarks**: `visible <= committed <= logged by a quorum <= proposed`, in zxids.
-//! - **The order rule**: the Zab core applies a run of transactions unseen, puts their events and replies into every
-//!   client core's mailbox, and only then makes the tree visible at their zxid. A client core reads the tree at one
-//!   zxid, drains its mailbox up to it, registers the read's watch, appends the reply ([`shard`], [`ensemble`]).
-//! - **Durability**: nothing is committed before the log says that it is on disk; a failed write poisons the log.
+//! - **The order rule**: the Zab core applies a run of transactions unseen, puts their events and
+//!   replies into every
+//!   client core's mailbox, and only then makes the tree visible at their zxid. A client core
+//!   reads the tree at one
+//!   zxid, drains its mailbox up to it, registers the read's watch, appends the reply ([`shard`],
+//!   [`ensemble`]).
+//! - **Durability**: nothing is committed before the log says that it is on disk; a failed write
+//!   poisons the log.
 //!
 //! Everything up to and including `pipeline` compiles without glommio, io-uring or libc.
 
