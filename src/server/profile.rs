@@ -238,6 +238,7 @@ impl Profile {
             ("flush.batchMax", self.flush_batch_max.to_string()),
             ("flush.delayUs", self.flush_delay_us.to_string()),
             ("flush.bytesMax", self.flush_bytes_max.to_string()),
+            ("log.allowGaps", self.allow_log_gaps.to_string()),
         ];
         rows.into_iter().map(|(key, value)| (format!("ringkeeper.{key}"), value)).collect()
     }
