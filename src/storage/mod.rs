@@ -1,0 +1,54 @@
+//! Disk: the data directory, the proposal log on io_uring, snapshots, recovery and purge, in Apache's formats both
+//! ways (reference: disk-format).
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`layout`] | directories, file names, what may stand where |
+//! | [`log`] | the proposal log: batches, linked write → fdatasync, poison; lives on the Zab core |
+//! | [`log_segment`] | one log file being written, and the aligned buffer of its tail |
+//! | [`zero_fill`] | the side thread that prepares the next segment and watches free space |
+//! | [`log_scan`] | reading log files back, in order, with the damage rules |
+//! | [`snapshot`] | writing snapshots, on a side thread or to a peer |
+//! | [`snapshot_codec`] | plain, gz and snappy streams |
+//! | [`snapshot_reader`] | reading snapshots into a sink |
+//! | [`recovery`] | what a start finds on disk and what follows from it |
+//! | [`truncate`] | cutting the history after a zxid |
+//! | [`purge`] | autopurge |
+//! | [`os`] | the calls of the operating system that std does not have |
+
+pub mod layout;
+pub mod log;
+pub mod log_scan;
+pub mod log_segment;
+pub mod os;
+pub mod purge;
+pub mod recovery;
+pub mod snapshot;
+pub mod snapshot_codec;
+pub mod snapshot_reader;
+pub mod truncate;
+pub mod zero_fill;
+
+pub use layout::{DataLayout, LayoutError};
+pub use log::{Flushed, LogError, LogOptions, ProposalLog};
+pub use purge::PurgeSchedule;
+pub use recovery::{Recovered, RecoveryError, RecoveryOptions, RecoveryTarget, recover};
+pub use snapshot::{SnapshotOptions, SnapshotSource, SnapshotWritten};
+pub use snapshot_codec::Compression;
+pub use snapshot_reader::{SinkError, SnapshotError, SnapshotInfo, SnapshotSink};
+
+/// Exit status after a failed write or fsync of the proposal log. Apache has none of its own for this (a standalone
+/// server ends with 0, which supervisors take for a clean stop).
+pub const EXIT_LOG_FAILED: i32 = 20;
+/// Exit status after a snapshot could not be written (as Apache).
+pub const EXIT_SNAPSHOT_FAILED: i32 = 10;
+/// Exit status for a missing, read-only or mixed-up data directory (as Apache).
+pub const EXIT_DATA_DIR: i32 = 3;
+
+/// A directory on the disk the repository is on: durability tests prove nothing on tmpfs.
+#[cfg(test)]
+pub(crate) fn test_dir() -> tempfile::TempDir {
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tmp");
+    std::fs::create_dir_all(base).unwrap();
+    tempfile::tempdir_in(base).unwrap()
+}

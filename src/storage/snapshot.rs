@@ -1,0 +1,232 @@
+//! Writing snapshots (reference: disk-format 7, 8), on a side thread or into a stream to a peer.
+//!
+//! The tree goes on changing meanwhile; the name's zxid was read first and everything up to it is in the file, so
+//! replay from the next one repairs the rest. Always a passing name, fsync, rename, fsync of the directory: a crash
+//! never costs an older snapshot of the same name, as writing in place does.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use simd_adler32::Adler32;
+
+use super::layout::{PRIVATE_PREFIX, snapshot_name};
+use super::os;
+use super::snapshot_codec::{Compression, Encoder};
+use crate::base::{SessionId, Zxid};
+use crate::wire::snapshot_format::{
+    DigestSection, TERMINATOR, Trailer, encode_acls, encode_header, encode_sessions,
+};
+
+/// Nodes asked of the source at once.
+const CHUNK_NODES: usize = 512;
+/// Bytes gathered before they are checksummed and written.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Dirty bytes of the file before they are pushed to the disk; what was pushed before is then awaited.
+const WRITE_OUT_BYTES: u64 = 4 << 20;
+
+/// What a snapshot is taken from. Everything must be captured in the order of the methods: zxid, sessions, ACLs,
+/// then nodes; a node's ACL that came later than the map is legal.
+pub trait SnapshotSource: Send {
+    /// The last applied zxid, read before anything else was captured: the name.
+    fn zxid(&self) -> Zxid;
+    /// Global sessions with their timeouts in milliseconds.
+    fn sessions(&self) -> &[(SessionId, i32)];
+    /// ACL ids with their encoded lists.
+    fn acls(&self) -> &[(i64, Vec<u8>)];
+    /// Appends at most `max_nodes` encoded nodes ([`crate::wire::snapshot_format::NodeRecord`]), parents before
+    /// children, the root first with an empty path. False when no node is left.
+    fn next_chunk(&mut self, max_nodes: usize, out: &mut Vec<u8>) -> bool;
+    /// Last applied zxid and tree digest now, after the last node; (0, 0) if nothing was applied since load.
+    fn end_state(&self) -> (Zxid, u64);
+}
+
+/// Settings that touch snapshots.
+#[derive(Clone, Debug)]
+pub struct SnapshotOptions {
+    pub compression: Compression,
+    /// `digest.enabled`: Apache 3.9 reads by its own setting, so the section must be there exactly when it is on.
+    pub digest: bool,
+    /// `serializeLastProcessedZxid.enabled`.
+    pub last_zxid_section: bool,
+    /// Bytes per second of uncompressed snapshot; 0 is unbounded. Keeps the log's disk free for its fsyncs.
+    pub rate_limit_bytes_per_s: u64,
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        SnapshotOptions {
+            compression: Compression::Plain,
+            digest: true,
+            last_zxid_section: true,
+            rate_limit_bytes_per_s: 0,
+        }
+    }
+}
+
+/// A finished snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotWritten {
+    pub path: PathBuf,
+    pub zxid: Zxid,
+    /// Uncompressed bytes.
+    pub bytes: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    pub took: Duration,
+}
+
+/// Writes `snapshot.<zxid>` into `dir` (`<dataDir>/version-2`) and returns when it is durable under its name. On
+/// error the passing file is removed and older snapshots are as they were. Blocks: call it on a side thread.
+pub fn write(
+    dir: &Path,
+    source: &mut dyn SnapshotSource,
+    options: &SnapshotOptions,
+) -> io::Result<SnapshotWritten> {
+    let started = Instant::now();
+    let zxid = source.zxid();
+    let name = snapshot_name(zxid, options.compression);
+    let temp = dir.join(format!("{PRIVATE_PREFIX}{name}"));
+    let path = dir.join(name);
+    let written = write_file(&temp, source, options).and_then(|sizes| {
+        fs::rename(&temp, &path)?;
+        os::sync_dir(dir)?;
+        Ok(sizes)
+    });
+    match written {
+        Ok((bytes, file_bytes)) => {
+            Ok(SnapshotWritten { path, zxid, bytes, file_bytes, took: started.elapsed() })
+        }
+        Err(error) => {
+            // The first error is the one to tell; the next start sweeps what could not be removed.
+            let _ = fs::remove_file(&temp);
+            Err(error)
+        }
+    }
+}
+
+fn write_file(
+    temp: &Path,
+    source: &mut dyn SnapshotSource,
+    options: &SnapshotOptions,
+) -> io::Result<(u64, u64)> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(temp)?;
+    let mut quiet = QuietFile { file, at: 0, pushed: 0 };
+    let bytes = write_to(&mut quiet, source, options)?;
+    quiet.file.sync_all()?;
+    os::drop_cache(&quiet.file, 0, 0);
+    Ok((bytes, quiet.at))
+}
+
+/// Writes the snapshot into a stream: what a file holds, and what a learner gets in a SNAP with
+/// [`Compression::Plain`]. Returns the uncompressed bytes.
+pub fn write_to(
+    out: impl Write,
+    source: &mut dyn SnapshotSource,
+    options: &SnapshotOptions,
+) -> io::Result<u64> {
+    let mut out = Summed {
+        encoder: Encoder::new(out, options.compression)?,
+        sum: Adler32::new(),
+        bytes: 0,
+        pace: Pace::new(options.rate_limit_bytes_per_s),
+    };
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
+    encode_header(&mut chunk);
+    encode_sessions(&mut chunk, source.sessions());
+    encode_acls(&mut chunk, source.acls());
+    while source.next_chunk(CHUNK_NODES, &mut chunk) {
+        if chunk.len() >= CHUNK_BYTES {
+            out.put(&chunk)?;
+            chunk.clear();
+        }
+    }
+    chunk.extend_from_slice(&TERMINATOR);
+    out.put(&chunk)?;
+    chunk.clear();
+    let (last_zxid, digest) = source.end_state();
+    let trailer = Trailer {
+        digest: options.digest.then(|| DigestSection::new(last_zxid, digest)),
+        last_zxid: options.last_zxid_section.then(|| last_zxid.max(source.zxid())),
+    };
+    trailer.encode(&mut chunk, &mut out.sum);
+    out.put_sealed(&chunk)?;
+    let bytes = out.bytes;
+    out.encoder.finish()?.flush()?;
+    Ok(bytes)
+}
+
+/// A stream with the running checksum of what went into it.
+struct Summed<W: Write> {
+    encoder: Encoder<W>,
+    sum: Adler32,
+    bytes: u64,
+    pace: Pace,
+}
+
+impl<W: Write> Summed<W> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.sum.write(bytes);
+        self.put_sealed(bytes)
+    }
+
+    /// Bytes that are in the sum already.
+    fn put_sealed(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.encoder.write_all(bytes)?;
+        self.pace.wait(self.bytes);
+        Ok(())
+    }
+}
+
+/// Holds a stream to a number of bytes per second.
+struct Pace {
+    started: Instant,
+    bytes_per_s: u64,
+}
+
+impl Pace {
+    fn new(bytes_per_s: u64) -> Pace {
+        Pace { started: Instant::now(), bytes_per_s }
+    }
+
+    fn wait(&self, bytes: u64) {
+        if self.bytes_per_s == 0 {
+            return;
+        }
+        let due = Duration::from_secs_f64(bytes as f64 / self.bytes_per_s as f64);
+        thread::sleep(due.saturating_sub(self.started.elapsed()));
+    }
+}
+
+/// A file whose dirty part of the page cache stays small: one large writeback at the end would hold up the log's
+/// fsyncs on the same disk for as long as it takes.
+struct QuietFile {
+    file: File,
+    at: u64,
+    /// Up to here writing out has been started.
+    pushed: u64,
+}
+
+impl Write for QuietFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.at += n as u64;
+        if self.at - self.pushed >= WRITE_OUT_BYTES {
+            os::write_out(&self.file, self.pushed, self.at - self.pushed, false)?;
+            let before = self.pushed.saturating_sub(WRITE_OUT_BYTES);
+            if before < self.pushed {
+                os::write_out(&self.file, before, self.pushed - before, true)?;
+                os::drop_cache(&self.file, 0, self.pushed);
+            }
+            self.pushed = self.at;
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
