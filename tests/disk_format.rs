@@ -1,7 +1,8 @@
 //! Log and snapshot formats against files captured from Apache ZooKeeper, and every row of the damage matrix.
 
-mod support;
+mod disk_support;
 
+use disk_support::{Memory, error_txn, golden, set_data};
 use ringkeeper::base::Zxid;
 use ringkeeper::storage::snapshot_reader::read_from;
 use ringkeeper::storage::{Compression, SnapshotError, SnapshotOptions, snapshot};
@@ -10,7 +11,6 @@ use ringkeeper::wire::log_format::{
     Damage, LogItem, RECORD_BYTES_MAX_DEFAULT, RecordReader, encode_record, file_header,
 };
 use ringkeeper::wire::txn::decode_txn;
-use support::{Memory, error_txn, golden, set_data};
 
 const MAX: usize = RECORD_BYTES_MAX_DEFAULT;
 
