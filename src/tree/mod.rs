@@ -32,3 +32,6 @@ pub use shared::Tree;
 pub use snapshot_walk::SnapshotWalk;
 pub use view::{NodeView, Usage, View};
 pub use writer::{Create, Deleted, EventAcl, TreeWriter};
+
+#[cfg(test)]
+mod tests;
