@@ -127,7 +127,7 @@ impl Tree {
         // Declared before the view, so unpinned after its last use.
         let _pinned = epoch::pin();
         let sequence = self.sequence.load(Ordering::Acquire);
-        if sequence % 2 != 0 {
+        if !sequence.is_multiple_of(2) {
             return Attempt::Busy;
         }
         let applied = self.applied.load(Ordering::Relaxed);

@@ -23,6 +23,9 @@ enum Op {
     SetAcl { path: Vec<u8>, acl: usize, version: i32 },
 }
 
+/// So many that most are used by few nodes, and come and go.
+const ACLS: usize = 60;
+
 /// Some lists to choose from.
 fn acl_bytes(nth: usize) -> Vec<u8> {
     match nth {
@@ -124,7 +127,7 @@ impl Workload {
                     self.paths.push(child.clone());
                     let owners = [0, 0, 0, 0x77, 0x78, owner::CONTAINER_OWNER];
                     let owner = owners[self.below(owners.len())];
-                    let (data, acl) = (self.data(), self.below(6));
+                    let (data, acl) = (self.data(), self.below(ACLS));
                     let cversion = stat.cversion + 1;
                     return Op::Create { path: child, data, acl, owner, cversion };
                 }
@@ -136,7 +139,7 @@ impl Workload {
                     return Op::SetData { path, data, version: stat.version + 1 };
                 }
                 8 => {
-                    let acl = self.below(6);
+                    let acl = self.below(ACLS);
                     return Op::SetAcl { path, acl, version: stat.aversion + 1 };
                 }
                 _ => {}
@@ -188,6 +191,8 @@ fn digest_of(all: &BTreeMap<Vec<u8>, Dumped>) -> u64 {
 
 /// Nodes in a snapshot's form: path, data, ACL id, status.
 type Record = (Vec<u8>, Option<Vec<u8>>, i64, StatPersisted);
+
+type AclMap = Vec<(i64, Vec<u8>)>;
 
 fn load(acls: &[(i64, Vec<u8>)], records: &[Record], zxid: Zxid) -> TreeWriter {
     let mut loader = TreeLoader::new(OwnerOptions::default());

@@ -88,7 +88,7 @@ fn an_acl_id_without_a_list_waits_for_repair() {
 fn java_walk(
     writer: &mut TreeWriter,
     mut between: impl FnMut(&mut TreeWriter),
-) -> (Vec<(i64, Vec<u8>)>, Vec<Record>) {
+) -> (AclMap, Vec<Record>) {
     let snapshot = writer.begin_snapshot();
     let acls = snapshot.acls().map(|(id, list)| (id, list.as_bytes().to_vec())).collect();
     let mut records = Vec::new();

@@ -16,11 +16,11 @@ fn decode(mut bytes: &[u8]) -> Vec<Record> {
     records
 }
 
-fn acls_of(walk: &SnapshotWalk) -> Vec<(i64, Vec<u8>)> {
+fn acls_of(walk: &SnapshotWalk) -> AclMap {
     walk.acls().map(|(id, list)| (id, list.as_bytes().to_vec())).collect()
 }
 
-pub(super) fn walk_all(writer: &TreeWriter) -> (Vec<(i64, Vec<u8>)>, Vec<Record>, Zxid) {
+pub(super) fn walk_all(writer: &TreeWriter) -> (AclMap, Vec<Record>, Zxid) {
     let mut walk = writer.begin_snapshot();
     let mut out = Vec::new();
     while walk.next_chunk(10, &mut out) {}
