@@ -1,4 +1,5 @@
-//! Look-ups, reads and applies at several tree sizes. `RINGKEEPER_BENCH_LARGE=1` adds ten million nodes.
+//! Look-ups, reads and applies at several tree sizes. `RINGKEEPER_BENCH_LARGE=1` adds ten million
+//! nodes.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringkeeper::base::Zxid;

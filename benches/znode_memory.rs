@@ -1,5 +1,5 @@
-//! Bytes of resident memory per znode beyond its data, with the server's allocator. Not a criterion benchmark: it
-//! prints one line per size. `RINGKEEPER_BENCH_LARGE=1` adds ten million nodes.
+//! Bytes of resident memory per znode beyond its data, with the server's allocator. Not a criterion
+//! benchmark: it prints one line per size. `RINGKEEPER_BENCH_LARGE=1` adds ten million nodes.
 
 use ringkeeper::base::Zxid;
 use ringkeeper::tree::{Create, OwnerOptions, TreeWriter};

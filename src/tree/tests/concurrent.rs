@@ -11,7 +11,8 @@ fn number(data: Option<&[u8]>) -> i64 {
     i64::from_be_bytes(data.unwrap_or_default().try_into().unwrap_or([0xff; 8]))
 }
 
-/// What every published state satisfies: /a, /b and the zxid are one number, and the children are in /p or /q.
+/// What every published state satisfies: /a, /b and the zxid are one number, and the children are
+/// in /p or /q.
 fn check(view: View<'_>) -> (i64, i64, i64, i64, bool) {
     let value = |path: &[u8]| view.lookup(path).map_or(-2, |node| number(node.data()));
     let mut names = Vec::new();

@@ -84,7 +84,8 @@ fn an_acl_id_without_a_list_waits_for_repair() {
     assert_eq!((acl.id(), acl.list().unwrap().as_bytes()), (42, &acl_bytes(5)[..]));
 }
 
-/// Walks as Apache ZooKeeper does: by path, each node as it is when the walk gets there, with all that is newer.
+/// Walks as Apache ZooKeeper does: by path, each node as it is when the walk gets there, with all
+/// that is newer.
 fn java_walk(
     writer: &mut TreeWriter,
     mut between: impl FnMut(&mut TreeWriter),

@@ -45,7 +45,8 @@ fn a_quiet_tree_comes_back_as_it_was() {
     assert_eq!(writer.begin_snapshot().end_state(), (zxid, writer.digest()));
 }
 
-/// The rules of the format: parents first, no path twice, nothing newer than the walk, no id out of the map.
+/// The rules of the format: parents first, no path twice, nothing newer than the walk, no id out of
+/// the map.
 fn check_records(records: &[Record], acls: &[(i64, Vec<u8>)], zxid: Zxid) {
     let mut seen = std::collections::BTreeSet::new();
     for (path, _, acl, stat) in records {
