@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const CHILDREN: i64 = if cfg!(miri) { 4 } else { 40 };
-const BATCHES: i64 = if cfg!(miri) { 25 } else { 20_000 };
+const READS_MIN: u64 = if cfg!(miri) { 2 } else { 20 };
+const BATCHES: i64 = if cfg!(miri) { 5 } else { 20_000 };
 
 fn number(data: Option<&[u8]>) -> i64 {
     i64::from_be_bytes(data.unwrap_or_default().try_into().unwrap_or([0xff; 8]))
@@ -109,7 +110,7 @@ fn readers_see_whole_batches_only() {
             }
         }
         // At least some reads, however the threads were scheduled.
-        while reads.load(Ordering::Relaxed) < 20 && !stop.load(Ordering::Relaxed) {
+        while reads.load(Ordering::Relaxed) < READS_MIN && !stop.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
     });
