@@ -17,6 +17,10 @@ pub(super) fn prepare(
     ops: &[MultiOp<'_>],
     out: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
+    // The reference looks at every path before it begins.
+    if ops.iter().any(|op| op.path().is_none()) {
+        return Err(ErrorCode::MarshallingError);
+    }
     let digest = prep.digest();
     prep.outstanding.begin_multi();
     out.put_int(ops.len() as i32);

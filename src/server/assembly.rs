@@ -249,15 +249,15 @@ fn runtime_options(config: &Config, id: usize) -> RuntimeOptions {
     }
 }
 
-/// The CPU of the n-th thread: the Zab core is 0, client cores follow. With fewer CPUs than threads nobody is
-/// pinned, because two pinned threads on one CPU cannot get out of each other's way.
+/// The CPU of the n-th thread: the Zab core is 0, client cores follow. Unless a CPU is left over for everybody else
+/// nobody is pinned: a pinned thread cannot get out of the way of what else must run there.
 fn cpu_of(config: &Config, nth: usize) -> Option<usize> {
     let threads = config.profile.client_cores + 1;
     match &config.profile.pin {
         Pin::Off => None,
         Pin::Auto => {
             let allowed = preflight::allowed_cpus();
-            (allowed.len() >= threads).then(|| allowed[nth])
+            (allowed.len() > threads).then(|| allowed[nth])
         }
         Pin::Cpus(cpus) => cpus.get(nth).copied(),
     }
