@@ -316,7 +316,8 @@ fn usable_logs(layout: &DataLayout) -> io::Result<Vec<NamedFile>> {
     if let Some(newest) = logs.last()
         && is_stillborn(&newest.path)?
     {
-        tracing::warn!(path = %newest.path.display(), "removing a log file that never got its header");
+        let path = newest.path.display();
+        tracing::warn!(%path, "removing a log file that never got its header");
         fs::remove_file(&newest.path)?;
         logs.pop();
     }
