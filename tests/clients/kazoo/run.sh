@@ -58,7 +58,10 @@ run_suite apache "$PATH" 22000 &
 apache_run=$!
 run_suite ours "$ours_path" 23000 &
 ours_run=$!
-wait "$apache_run" && wait "$ours_run"
+ran=1
+wait "$apache_run" || ran=0
+wait "$ours_run" || ran=0
+((ran)) || exit 1
 compare() { "$work/venv/bin/python" "$here/compare.py" ${KAZOO_TESTS:+--partial} "$work/apache.xml" "$@"; }
 if ! compare "$work/ours.xml"; then
     echo "once more, what failed"
