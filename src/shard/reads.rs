@@ -199,11 +199,12 @@ impl Shard {
     }
 }
 
-/// On a standalone server an ordered no-op that echoes its path.
+/// On a standalone server an ordered no-op that echoes its path; malformed UTF-8 comes back as U+FFFD, as Java
+/// decodes it.
 fn sync<'b>(body: &[u8], out: &mut Vec<u8>) -> Answer<'b> {
     match Reader::new(body).ustring() {
         Ok(path) => {
-            out.put_buffer(path);
+            out.put_buffer(path.map(String::from_utf8_lossy).as_deref().map(str::as_bytes));
             Answer::ok()
         }
         Err(error) => error.into(),

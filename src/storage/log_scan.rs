@@ -30,9 +30,9 @@ impl fmt::Display for ScanError {
             ScanError::Io { path, error } => write!(f, "cannot read {}: {error}", path.display()),
             ScanError::Damaged { path, offset, damage } => write!(
                 f,
-                "transaction log {} is damaged at offset {offset}: {damage}. Restore the \
-                 file from a copy; or, in an ensemble whose other servers are well, move this \
-                 server's data directory away and let it synchronise anew",
+                "transaction log {} is damaged at offset {offset}: {damage}. Restore the file from \
+                 a copy; or, in an ensemble whose other servers are well, move this server's data \
+                 directory away and let it synchronise anew",
                 path.display()
             ),
         }

@@ -458,3 +458,29 @@ pub fn log_bytes_from(layout: &DataLayout, from: Zxid) -> io::Result<u64> {
     let logs = layout.logs()?;
     files_from(&logs, from).iter().map(|file| Ok(fs::metadata(&file.path)?.len())).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_situation_meets_exactly_one_row() {
+        let mut met = [0; ROWS.len()];
+        for snapshots in [Snapshots::None, Snapshots::Unloadable, Snapshots::Loaded] {
+            for bits in 0..16u8 {
+                let bit = |n: u8| bits >> n & 1 == 1;
+                let at = Situation {
+                    snapshots,
+                    logs: bit(0),
+                    trust_empty: bit(1),
+                    initialize_marked: bit(2),
+                    db_autocreate: bit(3),
+                };
+                let rows: Vec<usize> = (0..ROWS.len()).filter(|&n| ROWS[n].meets(&at)).collect();
+                assert_eq!(rows.len(), 1, "{at:?}: rows {rows:?}");
+                met[rows[0]] += 1;
+            }
+        }
+        assert!(met.iter().all(|&times| times > 0), "a row nothing meets: {met:?}");
+    }
+}

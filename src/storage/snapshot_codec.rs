@@ -86,7 +86,7 @@ pub fn looks_valid(path: &Path) -> io::Result<bool> {
 pub enum Encoder<W: Write> {
     Plain(W),
     Gzip(GzEncoder<W>),
-    Snappy(XerialWriter<W>),
+    Snappy(Box<XerialWriter<W>>),
 }
 
 impl<W: Write> Encoder<W> {
@@ -98,7 +98,7 @@ impl<W: Write> Encoder<W> {
                 out.write_all(&XERIAL_MAGIC)?;
                 out.write_all(&XERIAL_VERSION.to_be_bytes())?;
                 out.write_all(&XERIAL_VERSION.to_be_bytes())?;
-                Encoder::Snappy(XerialWriter::new(out))
+                Encoder::Snappy(Box::new(XerialWriter::new(out)))
             }
         })
     }

@@ -1,5 +1,5 @@
-//! ACL lists, each kept once. Nodes name them by a small number; disks name them by an id that is never reused
-//! (reference: disk-format 7.3, 8).
+//! ACL lists, each kept once. Nodes name them by a small number; disks name them by an id that is
+//! never reused (reference: disk-format 7.3, 8).
 
 use super::body::Access;
 use super::chunks::Chunks;
@@ -11,7 +11,8 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// The disk id of nodes that have a null ACL in Java: read as `world:anyone` with all permissions, never listed.
+/// The disk id of nodes that have a null ACL in Java: read as `world:anyone` with all permissions,
+/// never listed.
 pub const OPEN_ACL_ID: i64 = -1;
 /// Index of the built-in open list.
 pub(super) const OPEN_ACL_INDEX: u32 = 0;
@@ -49,8 +50,8 @@ impl Acl {
         self.id
     }
 
-    /// The list. `None` when a node was loaded with an id that no map explained: nobody but a superuser may pass
-    /// until a replayed create or setACL repairs the node.
+    /// The list. `None` when a node was loaded with an id that no map explained: nobody but a
+    /// superuser may pass until a replayed create or setACL repairs the node.
     pub fn list(&self) -> Option<AclList<'_>> {
         // Only decoded lists get here, so decoding again cannot fail.
         AclList::decode(&mut Reader::new(self.encoded.as_deref()?)).ok().flatten()
@@ -90,8 +91,8 @@ impl AclTable {
     pub(super) fn handle(&self, index: u32) -> AclRef {
         let acl = self.entries.at(index).map(|entry| entry.load(Ordering::Relaxed));
         let acl = acl.filter(|acl| !acl.is_null()).expect("a znode's ACL is in the table");
-        // SAFETY: the table owns one count of the Arc that `put` made; only the writer, which is here, gives it
-        // up. One more count is made before the handle takes it.
+        // SAFETY: the table owns one count of the Arc that `put` made; only the writer, which is
+        // here, gives it up. One more count is made before the handle takes it.
         unsafe {
             Arc::increment_strong_count(acl);
             Arc::from_raw(acl)
@@ -107,7 +108,8 @@ impl AclTable {
     fn remove(&self, index: u32) {
         let entry = self.entries.at(index).expect("entry exists");
         let old = AtomicPtr::new(entry.swap(ptr::null_mut(), Ordering::Release));
-        // SAFETY: gives up the count of `put`, once: the entry is null now. Readers that still look are pinned.
+        // SAFETY: gives up the count of `put`, once: the entry is null now. Readers that still look
+        // are pinned.
         unsafe { epoch::pin().defer_unchecked(move || drop(Arc::from_raw(old.into_inner()))) };
     }
 }

@@ -1,5 +1,5 @@
-//! The heap parts of a znode: its block (name, data, owner) and, for those that have or had children, its child
-//! vector. Both are reached through tagged pointers and freed through epochs.
+//! The heap parts of a znode: its block (name, data, owner) and, for those that have or had
+//! children, its child vector. Both are reached through tagged pointers and freed through epochs.
 
 use crossbeam::epoch;
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
@@ -7,8 +7,9 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-/// Permission to follow the tree's pointers during `'g`: the thread is pinned to the current epoch, or is the
-/// writer, or the tree is not shared (yet, or any more). What is found stays allocated during `'g`.
+/// Permission to follow the tree's pointers during `'g`: the thread is pinned to the current epoch,
+/// or is the writer, or the tree is not shared (yet, or any more). What is found stays allocated
+/// during `'g`.
 #[derive(Clone, Copy)]
 pub(super) struct Access<'g>(PhantomData<&'g ()>);
 
@@ -24,7 +25,8 @@ const NULL_DATA: u32 = u32::MAX;
 const HAS_OWNER: u32 = 1 << 31;
 const OWNER_BYTES: usize = 8;
 
-/// In memory: this header, the raw owner if it is not 0, the name, the data. Immutable once published.
+/// In memory: this header, the raw owner if it is not 0, the name, the data. Immutable once
+/// published.
 #[repr(C)]
 struct BlockHeader {
     data_len: u32,
@@ -59,9 +61,9 @@ pub(super) fn new_block(name: &[u8], data: Option<&[u8]>, owner: i64, crc: u32) 
         name_len_and_owner: name.len() as u32 | if has_owner { HAS_OWNER } else { 0 },
         crc,
     };
-    // SAFETY: the layout has room for the header and is aligned for it; every write below stays inside the size
-    // that `block_layout` computed from the same lengths. Raw because header, name and data share one
-    // allocation: three would cost a hundred bytes per znode.
+    // SAFETY: the layout has room for the header and is aligned for it; every write below stays
+    // inside the size that `block_layout` computed from the same lengths. Raw because header, name
+    // and data share one allocation: three would cost a hundred bytes per znode.
     unsafe {
         let start = alloc(layout);
         if start.is_null() {
@@ -101,8 +103,8 @@ impl<'g> Block<'g> {
 
     /// Bytes at an offset behind the header.
     fn bytes(&self, offset: usize, len: usize) -> &'g [u8] {
-        // SAFETY: callers take offset and length from the header, which describes the allocation; the pointer
-        // has the provenance of the whole allocation, and the bytes never change.
+        // SAFETY: callers take offset and length from the header, which describes the allocation;
+        // the pointer has the provenance of the whole allocation, and the bytes never change.
         unsafe {
             let start = self.header.as_ptr().cast::<u8>().add(BLOCK_HEADER + offset);
             std::slice::from_raw_parts(start, len)
@@ -250,8 +252,8 @@ fn retire(free: unsafe fn(*mut u8), start: *mut u8) {
         return;
     }
     let address = SendPtr(start);
-    // SAFETY: the caller unlinked `start` before; readers that still see it are pinned, and the closure runs
-    // after they are gone. It holds nothing borrowed and may run on any thread.
+    // SAFETY: the caller unlinked `start` before; readers that still see it are pinned, and the
+    // closure runs after they are gone. It holds nothing borrowed and may run on any thread.
     unsafe {
         epoch::pin().defer_unchecked(move || {
             let address = address;
@@ -261,7 +263,8 @@ fn retire(free: unsafe fn(*mut u8), start: *mut u8) {
 }
 
 struct SendPtr(*mut u8);
-// SAFETY: the pointer is the only way to the memory by then; whichever thread frees it is alone with it.
+// SAFETY: the pointer is the only way to the memory by then; whichever thread frees it is alone
+// with it.
 unsafe impl Send for SendPtr {}
 
 /// Writer only: puts a new block in place and retires the old one.
@@ -347,7 +350,8 @@ pub(super) fn push_child(body: &AtomicPtr<u8>, access: Access<'_>, slot: u32) ->
     position
 }
 
-/// Writer only: removes the child at a position; the last one takes its place and is returned if it moved.
+/// Writer only: removes the child at a position; the last one takes its place and is returned if it
+/// moved.
 pub(super) fn remove_child(body: &AtomicPtr<u8>, access: Access<'_>, position: u32) -> Option<u32> {
     let kids = load(body, access).1.expect("a parent has a child vector");
     let last = kids.len().checked_sub(1).expect("a parent has children");

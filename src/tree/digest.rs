@@ -1,7 +1,8 @@
 //! The digest of a node and of the tree (reference: disk-format 5).
 //!
-//! A node's digest is a CRC-32 over path, data and status. The part over path and data is kept with the node, so
-//! that a status change, such as a new child makes, costs 60 bytes of CRC however large the data is.
+//! A node's digest is a CRC-32 over path, data and status. The part over path and data is kept with
+//! the node, so that a status change, such as a new child makes, costs 60 bytes of CRC however
+//! large the data is.
 
 use crate::wire::StatPersisted;
 use crc32fast::Hasher;
@@ -17,8 +18,8 @@ pub fn path_data_crc(path: &[u8], data: Option<&[u8]>) -> u32 {
     hasher.finalize()
 }
 
-/// A node's digest from the CRC over its path and data and its persisted status. Callers leave out paths below
-/// `/zookeeper/`.
+/// A node's digest from the CRC over its path and data and its persisted status. Callers leave out
+/// paths below `/zookeeper/`.
 pub fn node_digest(path_data_crc: u32, stat: &StatPersisted) -> u64 {
     let mut bytes = [0u8; StatPersisted::WIRE_BYTES];
     let longs = [stat.czxid, stat.mzxid, stat.pzxid, stat.ctime, stat.mtime];

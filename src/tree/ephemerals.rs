@@ -1,4 +1,5 @@
-//! Session to ephemeral nodes. The writer keeps it; client cores ask it for getEphemerals and `dump`.
+//! Session to ephemeral nodes. The writer keeps it; client cores ask it for getEphemerals and
+//! `dump`.
 
 use crate::base::SessionId;
 use std::collections::{HashMap, HashSet};
@@ -41,8 +42,8 @@ pub(super) type NumberHash = BuildHasherDefault<NumberHasher>;
 pub(super) type SlotSet = HashSet<u32, NumberHash>;
 type Shard = HashMap<SessionId, SlotSet, NumberHash>;
 
-/// Mutexes, because those who ask are rare and short; a reader holds one only to copy slot numbers. The writer
-/// changes it inside its batches, so the tree's sequence number covers it too.
+/// Mutexes, because those who ask are rare and short; a reader holds one only to copy slot numbers.
+/// The writer changes it inside its batches, so the tree's sequence number covers it too.
 pub(super) struct EphemeralIndex {
     shards: [Mutex<Shard>; SHARDS],
     len: AtomicU64,

@@ -1,8 +1,9 @@
-//! Full path to slot: 1,024 small hash tables, each growing on its own so that no resize holds up the writer.
+//! Full path to slot: 1,024 small hash tables, each growing on its own so that no resize holds up
+//! the writer.
 //!
-//! Robin Hood probing in the order of hashes: a miss ends early although tables run 15/16 full, and a removal
-//! shifts back instead of leaving a tombstone. Readers may see a shift half done; they probe at most one table
-//! length and the tree's sequence number tells them to look again.
+//! Robin Hood probing in the order of hashes: a miss ends early although tables run 15/16 full, and
+//! a removal shifts back instead of leaving a tombstone. Readers may see a shift half done; they
+//! probe at most one table length and the tree's sequence number tells them to look again.
 
 use super::body::Access;
 use crossbeam::epoch;
@@ -67,8 +68,9 @@ impl Segment {
         if table.is_null() {
             return &[];
         }
-        // SAFETY: by `Access` the table is not freed during 'g; its first element never changes and is the
-        // number of those that follow. Needed because tables are replaced under running readers.
+        // SAFETY: by `Access` the table is not freed during 'g; its first element never changes and
+        // is the number of those that follow. Needed because tables are replaced under running
+        // readers.
         unsafe {
             let capacity = (*table).load(Ordering::Relaxed) as usize;
             std::slice::from_raw_parts(table.add(1), capacity)
@@ -136,7 +138,8 @@ impl Index {
         let segment = || Segment { table: AtomicPtr::new(ptr::null_mut()), len: AtomicU32::new(0) };
         Index {
             segments: (0..SEGMENTS).map(|_| segment()).collect(),
-            // Keys of its own per tree: clients choose paths and must not be able to choose collisions.
+            // Keys of its own per tree: clients choose paths and must not be able to choose
+            // collisions.
             hasher: ahash::RandomState::new(),
         }
     }
@@ -205,7 +208,8 @@ impl Drop for Index {
         for segment in &mut self.segments {
             let table = *segment.table.get_mut();
             if !table.is_null() {
-                // SAFETY: `&mut self`: nobody probes any more; retired tables are not reachable from here.
+                // SAFETY: `&mut self`: nobody probes any more; retired tables are not reachable
+                // from here.
                 unsafe { free_table(table) };
             }
         }

@@ -35,8 +35,8 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// A tree being loaded, in the order of a snapshot file: ACLs, then nodes, parents before children. Nobody reads
-/// it yet; a failed load is dropped as a whole.
+/// A tree being loaded, in the order of a snapshot file: ACLs, then nodes, parents before children.
+/// Nobody reads it yet; a failed load is dropped as a whole.
 pub struct TreeLoader {
     writer: TreeWriter,
     root_seen: bool,
@@ -113,8 +113,8 @@ impl TreeLoader {
         Ok(())
     }
 
-    /// Completes the tree at `zxid`, the snapshot's name: adds fixed nodes that old snapshots lack, drops unused
-    /// ACLs, and counts quotas afresh.
+    /// Completes the tree at `zxid`, the snapshot's name: adds fixed nodes that old snapshots lack,
+    /// drops unused ACLs, and counts quotas afresh.
     pub fn finish(mut self, zxid: Zxid) -> TreeWriter {
         self.writer.acls.finish_load(&self.writer.tree.acls);
         self.writer.add_system_nodes();

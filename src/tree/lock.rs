@@ -2,8 +2,8 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// First come, first served: neither a busy writer nor a crowd of long readers can starve the other side. A
-/// batch of the writer takes it and gives it back across two calls, hence no guard.
+/// First come, first served: neither a busy writer nor a crowd of long readers can starve the other
+/// side. A batch of the writer takes it and gives it back across two calls, hence no guard.
 #[derive(Default)]
 pub(super) struct FairLock {
     state: Mutex<State>,

@@ -1,12 +1,14 @@
 //! The data tree: znodes, their status, ACLs, ephemerals, quotas and the digest.
 //!
-//! One [`TreeWriter`] on the Zab core applies transactions; any number of readers on client cores look at the
-//! shared [`Tree`] without locks and without a hop, each read at one consistent zxid. A znode costs a slot of 72
-//! bytes, a heap block with its name and data, four bytes in its parent and about nine in the index.
+//! One [`TreeWriter`] on the Zab core applies transactions; any number of readers on client cores
+//! look at the shared [`Tree`] without locks and without a hop, each read at one consistent zxid. A
+//! znode costs a slot of 72 bytes, a heap block with its name and data, four bytes in its parent
+//! and about nine in the index.
 //!
-//! `unsafe` lives in three files, for the readers' path: `chunks` (slots that never move), `body` (blocks and child
-//! vectors behind tagged pointers) and `index` (tables replaced under running probes), with the ACL table's handles
-//! beside them. What readers can meet while the writer works is said in `shared`.
+//! `unsafe` lives in three files, for the readers' path: `chunks` (slots that never move), `body`
+//! (blocks and child vectors behind tagged pointers) and `index` (tables replaced under running
+//! probes), with the ACL table's handles beside them. What readers can meet while the writer works
+//! is said in `shared`.
 
 mod acl_cache;
 mod body;
@@ -32,3 +34,6 @@ pub use shared::Tree;
 pub use snapshot_walk::SnapshotWalk;
 pub use view::{NodeView, Usage, View};
 pub use writer::{Create, Deleted, EventAcl, TreeWriter};
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! Paths: validity, parts, the reserved names and the suffix of sequential nodes (reference: data-model 2, 3).
+//! Paths: validity, parts, the reserved names and the suffix of sequential nodes (reference:
+//! data-model 2, 3).
 //!
 //! Paths are raw UTF-8 bytes throughout. The root is known as `/` and as the empty path.
 
@@ -40,7 +41,8 @@ pub fn name(path: &[u8]) -> &[u8] {
     path.iter().rposition(|&byte| byte == b'/').map_or(path, |at| &path[at + 1..])
 }
 
-/// The full rule for the path of a node. Malformed UTF-8 is invalid because Java turns it into U+FFFD, which is.
+/// The full rule for the path of a node. Malformed UTF-8 is invalid because Java turns it into
+/// U+FFFD, which is.
 pub fn validate(path: &[u8]) -> bool {
     if path == ROOT {
         return true;
@@ -57,7 +59,8 @@ pub fn validate(path: &[u8]) -> bool {
     path[1..].split(|&byte| byte == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
 }
 
-/// Java looks at UTF-16 units: everything outside the basic plane is made of surrogates, which are forbidden.
+/// Java looks at UTF-16 units: everything outside the basic plane is made of surrogates, which are
+/// forbidden.
 fn is_forbidden(c: char) -> bool {
     matches!(
         c,

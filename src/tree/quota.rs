@@ -1,7 +1,9 @@
-//! Quotas: which paths have one, what they use, and whether a request would exceed it (reference: data-model 8).
+//! Quotas: which paths have one, what they use, and whether a request would exceed it (reference:
+//! data-model 8).
 //!
-//! Usage is kept in the data of `zookeeper_stats` nodes and rewritten while transactions are applied, without a
-//! trace in their status. Where Apache ZooKeeper dies of malformed data there, usage is counted afresh.
+//! Usage is kept in the data of `zookeeper_stats` nodes and rewritten while transactions are
+//! applied, without a trace in their status. Where Apache ZooKeeper dies of malformed data there,
+//! usage is counted afresh.
 
 use super::path;
 use super::view::{Usage, View};
@@ -9,7 +11,8 @@ use super::writer::TreeWriter;
 use crate::wire::ErrorCode;
 use std::collections::{BTreeMap, HashSet};
 
-/// Paths with a limits node. Part of the writer; one hash look-up per level, and none while there is no quota.
+/// Paths with a limits node. Part of the writer; one hash look-up per level, and none while there
+/// is no quota.
 #[derive(Default)]
 pub(super) struct Quotas {
     registered: HashSet<Box<[u8]>, ahash::RandomState>,
@@ -48,7 +51,8 @@ const COUNT_HARD: &[u8] = b"countHardLimit";
 const BYTES_HARD: &[u8] = b"byteHardLimit";
 
 impl QuotaText {
-    /// Parses as Java's `split` and `parseLong` do. Empty data is no limit at all, null data is malformed.
+    /// Parses as Java's `split` and `parseLong` do. Empty data is no limit at all, null data is
+    /// malformed.
     pub fn parse(data: Option<&[u8]>) -> Result<QuotaText, MalformedQuota> {
         let data = data.ok_or(MalformedQuota)?;
         let mut values = BTreeMap::new();
@@ -152,7 +156,8 @@ fn quota_node(path: &[u8], name: &[u8]) -> Vec<u8> {
 /// The path whose quota a node below `/zookeeper/quota` describes, if it has this name.
 fn described<'p>(path: &'p [u8], name: &[u8]) -> Option<&'p [u8]> {
     let path = path.strip_prefix(path::QUOTA)?.strip_suffix(name)?.strip_suffix(b"/")?;
-    // Directly under the quota node there is nothing to describe: Apache ZooKeeper 3.9.5 dies of it.
+    // Directly under the quota node there is nothing to describe: Apache ZooKeeper 3.9.5 dies of
+    // it.
     path.starts_with(b"/").then_some(path)
 }
 
@@ -173,8 +178,8 @@ fn check_limit(
 }
 
 impl TreeWriter {
-    /// Whether a create or setData at `path` would exceed a quota, by what is applied; for servers that enforce
-    /// them. A hard violation is preferred over a soft one found first.
+    /// Whether a create or setData at `path` would exceed a quota, by what is applied; for servers
+    /// that enforce them. A hard violation is preferred over a soft one found first.
     ///
     /// # Errors
     /// `MarshallingError` when the limits are malformed, as Apache ZooKeeper answers.

@@ -1,8 +1,9 @@
 //! The shared tree: what readers on client cores see while the one writer works.
 //!
-//! A sequence number guards everything. It is odd while the writer works; a reader remembers it, reads, and keeps
-//! what it read only if the number has not moved. All it can meet in between is stale or mixed values, never freed
-//! memory (epochs), never an index out of bounds (checked), never an endless loop ([`View::torn`]).
+//! A sequence number guards everything. It is odd while the writer works; a reader remembers it,
+//! reads, and keeps what it read only if the number has not moved. All it can meet in between is
+//! stale or mixed values, never freed memory (epochs), never an index out of bounds (checked),
+//! never an endless loop ([`View::torn`]).
 
 use super::acl_cache::AclTable;
 use super::body::{self, Access};
@@ -23,12 +24,14 @@ pub(super) const ROOT_SLOT: u32 = 0;
 const SLOTS_MAX: u32 = 1 << 30;
 /// How often a reader looks at a busy tree before it takes the lock.
 const BUSY_LOOKS_MAX: u32 = 64;
-/// How often a reader may read in vain before it takes the lock: a long read among constant writes must end.
+/// How often a reader may read in vain before it takes the lock: a long read among constant writes
+/// must end.
 const TORN_READS_MAX: u32 = 4;
 /// Looks at a busy tree without giving up the CPU: a batch is often shorter than a context switch.
 const SPINS: u32 = 16;
 
-/// The data tree. Shared by all cores; only its [`TreeWriter`](super::TreeWriter), on the Zab core, changes it.
+/// The data tree. Shared by all cores; only its [`TreeWriter`](super::TreeWriter), on the Zab core,
+/// changes it.
 ///
 /// `applied` only moves forward, together with everything a transaction changed.
 pub struct Tree {
@@ -74,7 +77,8 @@ impl Tree {
         }
     }
 
-    /// The last transaction that readers can see. Lock-free; says nothing about a read done before or after.
+    /// The last transaction that readers can see. Lock-free; says nothing about a read done before
+    /// or after.
     pub fn applied(&self) -> Zxid {
         Zxid(self.applied.load(Ordering::Acquire))
     }
@@ -84,8 +88,8 @@ impl Tree {
         self.options
     }
 
-    /// One attempt at a consistent read: the result of `f` and the zxid it belongs to, or `None` because the
-    /// writer was or came at work. Never waits.
+    /// One attempt at a consistent read: the result of `f` and the zxid it belongs to, or `None`
+    /// because the writer was or came at work. Never waits.
     pub fn try_read<R>(&self, mut f: impl FnMut(View<'_>) -> R) -> Option<(Zxid, R)> {
         match self.attempt(&mut f) {
             Attempt::Done(zxid, result) => Some((zxid, result)),
@@ -95,9 +99,10 @@ impl Tree {
 
     /// A consistent read: the result of `f` and the zxid it belongs to.
     ///
-    /// `f` may run several times, and all but its last run may see mixed states; it must only look, and start
-    /// its output afresh. After a bounded number of attempts the reader keeps the writer out and reads in peace.
-    /// Must not be called inside another read, nor by the writer while its batch is open.
+    /// `f` may run several times, and all but its last run may see mixed states; it must only look,
+    /// and start its output afresh. After a bounded number of attempts the reader keeps the writer
+    /// out and reads in peace. Must not be called inside another read, nor by the writer while its
+    /// batch is open.
     pub fn read<R>(&self, mut f: impl FnMut(View<'_>) -> R) -> (Zxid, R) {
         let (mut busy, mut torn) = (0, 0);
         while busy < BUSY_LOOKS_MAX && torn < TORN_READS_MAX {
@@ -127,12 +132,13 @@ impl Tree {
         // Declared before the view, so unpinned after its last use.
         let _pinned = epoch::pin();
         let sequence = self.sequence.load(Ordering::Acquire);
-        if sequence % 2 != 0 {
+        if !sequence.is_multiple_of(2) {
             return Attempt::Busy;
         }
         let applied = self.applied.load(Ordering::Relaxed);
-        // SAFETY: pinned until the end of this function; `f` cannot keep the view, whose lifetime is its own.
-        // Needed: a lock around reads would send a cache line from core to core for each of them.
+        // SAFETY: pinned until the end of this function; `f` cannot keep the view, whose lifetime
+        // is its own. Needed: a lock around reads would send a cache line from core to core for
+        // each of them.
         let access = unsafe { Access::new() };
         let result = f(View::new(self, access, sequence));
         if self.moved_since(sequence) {
@@ -144,7 +150,8 @@ impl Tree {
 
     /// True when the writer has begun a batch since `sequence` was read.
     pub(super) fn moved_since(&self, sequence: u64) -> bool {
-        // Pairs with the fence in `begin`: having read anything of a batch means seeing its sequence number.
+        // Pairs with the fence in `begin`: having read anything of a batch means seeing its
+        // sequence number.
         fence(Ordering::Acquire);
         self.sequence.load(Ordering::Relaxed) != sequence
     }
@@ -190,7 +197,8 @@ impl Tree {
         self.index.find(access, hash, |slot| self.is_at(access, slot, path))
     }
 
-    /// Compares names up the parent chain. Every step uses up a part of the path, so it ends in any state.
+    /// Compares names up the parent chain. Every step uses up a part of the path, so it ends in any
+    /// state.
     fn is_at(&self, access: Access<'_>, mut slot: u32, path: &[u8]) -> bool {
         let mut rest = path;
         while slot != ROOT_SLOT {
@@ -209,7 +217,8 @@ impl Drop for Tree {
     fn drop(&mut self) {
         for index in 0..*self.slots_used.get_mut() {
             if let Some(slot) = self.slots.at(index) {
-                // SAFETY: `&mut self`: no view is alive; bodies retired earlier are not in slots any more.
+                // SAFETY: `&mut self`: no view is alive; bodies retired earlier are not in slots
+                // any more.
                 unsafe { body::free_now(slot.body.load(Ordering::Relaxed)) };
             }
         }

@@ -1,8 +1,9 @@
 //! Walking the tree for a snapshot while transactions go on (reference: disk-format 7.4, 8).
 //!
-//! The walk goes over slots, not paths. A node created after the walk began is left out: replay creates it. Every
-//! other node is captured atomically, after its parent. So a captured child set never promises what the file does
-//! not have, and what changed meanwhile is changed again by replay from the walk's zxid on.
+//! The walk goes over slots, not paths. A node created after the walk began is left out: replay
+//! creates it. Every other node is captured atomically, after its parent. So a captured child set
+//! never promises what the file does not have, and what changed meanwhile is changed again by
+//! replay from the walk's zxid on.
 
 use super::acl_cache::{AclRef, OPEN_ACL_ID};
 use super::shared::{ROOT_SLOT, Tree};
@@ -13,7 +14,8 @@ use crate::wire::{AclList, JuteWrite};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Slots looked at per requested node before a chunk ends: bounds a call on a tree that is mostly free slots.
+/// Slots looked at per requested node before a chunk ends: bounds a call on a tree that is mostly
+/// free slots.
 const SLOTS_PER_NODE: u32 = 64;
 
 /// Made by the writer between two batches, then owned by a side thread.
@@ -70,8 +72,8 @@ impl SnapshotWalk {
         self.acls.iter().filter_map(|acl| Some((acl.id(), acl.list()?)))
     }
 
-    /// Appends records of about `max_nodes` nodes (ancestors that must come first can make it more). False when
-    /// the walk is complete.
+    /// Appends records of about `max_nodes` nodes (ancestors that must come first can make it
+    /// more). False when the walk is complete.
     pub fn next_chunk(&mut self, max_nodes: usize, out: &mut Vec<u8>) -> bool {
         let slots_max = (max_nodes as u64 * u64::from(SLOTS_PER_NODE)).max(1);
         let stop = u64::from(self.next).saturating_add(slots_max).min(u64::from(self.end)) as u32;
@@ -83,8 +85,8 @@ impl SnapshotWalk {
         self.next < self.end
     }
 
-    /// The last transaction whose effects may be in the walk, and the tree's digest at that moment. Ask after the
-    /// last chunk.
+    /// The last transaction whose effects may be in the walk, and the tree's digest at that moment.
+    /// Ask after the last chunk.
     pub fn end_state(&self) -> (Zxid, u64) {
         self.tree.read(|view| view.digest())
     }
@@ -110,8 +112,8 @@ impl SnapshotWalk {
                 // Gone since it was found: so is everything below it.
                 Step::Skip => return captured,
                 Step::After(ancestors) => {
-                    // Moves only happen by delete and create, and what is created now is skipped: the chain of
-                    // an old node can only break, not grow.
+                    // Moves only happen by delete and create, and what is created now is skipped:
+                    // the chain of an old node can only break, not grow.
                     waiting.extend(ancestors);
                 }
             }

@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 /// Steps of a long walk between two looks at the sequence number.
 const STEPS_PER_LOOK: u64 = 256;
 
-/// The tree during one read. In a read on a client core its answers count only if the read succeeds; until then
-/// they may be mixed, and every method copes with that.
+/// The tree during one read. In a read on a client core its answers count only if the read
+/// succeeds; until then they may be mixed, and every method copes with that.
 #[derive(Clone, Copy)]
 pub struct View<'g> {
     tree: &'g Tree,
@@ -63,13 +63,14 @@ impl<'g> View<'g> {
         self.tree.digest()
     }
 
-    /// Znodes, each counted once. Apache ZooKeeper's own number is higher by one: it has the root twice.
+    /// Znodes, each counted once. Apache ZooKeeper's own number is higher by one: it has the root
+    /// twice.
     pub fn node_count(&self) -> u64 {
         self.tree.nodes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of all paths and data: Apache ZooKeeper's `approximate_data_size`, up to the root's one byte and
-    /// to paths outside ASCII, which it counts in UTF-16 units.
+    /// Bytes of all paths and data: Apache ZooKeeper's `approximate_data_size`, up to the root's
+    /// one byte and to paths outside ASCII, which it counts in UTF-16 units.
     pub fn approximate_data_size(&self) -> u64 {
         self.tree.bytes.load(Ordering::Relaxed).max(0) as u64
     }

@@ -1,7 +1,8 @@
 //! The tree's one writer: transactions become changes (reference: data-model 1.1, disk-format 8).
 //!
-//! The same calls serve live transactions and replay. On replay a snapshot may already show some of what a
-//! transaction does; the answers are then errors that the caller ignores, and the state converges.
+//! The same calls serve live transactions and replay. On replay a snapshot may already show some of
+//! what a transaction does; the answers are then errors that the caller ignores, and the state
+//! converges.
 
 use super::acl_cache::{AclCache, AclRef};
 use super::body::{self, Access};
@@ -34,8 +35,8 @@ pub struct Create<'a> {
     pub parent_cversion: i32,
 }
 
-/// Who may hear of an event: everybody, or those whom a list lets read. The first spares the cores from counting
-/// handles on the one list that nearly all nodes have.
+/// Who may hear of an event: everybody, or those whom a list lets read. The first spares the cores
+/// from counting handles on the one list that nearly all nodes have.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EventAcl {
     WorldReadable,
@@ -49,8 +50,8 @@ pub struct Deleted {
     pub parent: EventAcl,
 }
 
-/// Owned by the Zab core. Changes go between [`begin`](Self::begin) and [`publish`](Self::publish); readers see
-/// all of a batch or nothing.
+/// Owned by the Zab core. Changes go between [`begin`](Self::begin) and [`publish`](Self::publish);
+/// readers see all of a batch or nothing.
 pub struct TreeWriter {
     pub(super) tree: Arc<Tree>,
     pub(super) acls: AclCache,
@@ -121,19 +122,20 @@ impl TreeWriter {
     }
 
     fn access(&self) -> Access<'_> {
-        // SAFETY: only `&mut self` can retire anything, and the result borrows `self`. Needed so that the writer
-        // reads without pinning.
+        // SAFETY: only `&mut self` can retire anything, and the result borrows `self`. Needed so
+        // that the writer reads without pinning.
         unsafe { Access::new() }
     }
 
     /// As `access`, while `self` is being changed. For one call into the tree's parts at a time.
     pub(super) fn detached_access(&self) -> Access<'static> {
-        // SAFETY: the writer thread alone retires memory. Callers pass the result on to a single call of a part
-        // and keep nothing that they got through it across a later change.
+        // SAFETY: the writer thread alone retires memory. Callers pass the result on to a single
+        // call of a part and keep nothing that they got through it across a later change.
         unsafe { Access::new() }
     }
 
-    /// Opens a batch. Readers wait or retry until it is published: keep it short, and await nothing.
+    /// Opens a batch. Readers wait or retry until it is published: keep it short, and await
+    /// nothing.
     pub fn begin(&mut self) {
         assert!(!self.open, "a batch is open already");
         self.tree.begin();
@@ -157,8 +159,8 @@ impl TreeWriter {
         self.digest
     }
 
-    /// Creates a node. `NodeExists` also gives the existing node this ACL and raises the parent's cversion and
-    /// pzxid, and `NoNode` is a parent deleted later: both happen on replay only.
+    /// Creates a node. `NodeExists` also gives the existing node this ACL and raises the parent's
+    /// cversion and pzxid, and `NoNode` is a parent deleted later: both happen on replay only.
     pub fn create(&mut self, new: &Create<'_>) -> Result<Stat, ErrorCode> {
         assert!(self.open);
         if path::is_root(new.path) {
@@ -190,10 +192,12 @@ impl TreeWriter {
         Ok(self.at(slot).stat())
     }
 
-    /// Deletes a node. `NoNode` raises the parent's pzxid nevertheless: on replay the node may be gone already.
+    /// Deletes a node. `NoNode` raises the parent's pzxid nevertheless: on replay the node may be
+    /// gone already.
     ///
-    /// Live transactions never name a node with children; a replayed one may, when the snapshot shows a later
-    /// node of that path. Its children were then created later too and will be created again, so they go as well.
+    /// Live transactions never name a node with children; a replayed one may, when the snapshot
+    /// shows a later node of that path. Its children were then created later too and will be
+    /// created again, so they go as well.
     pub fn delete(&mut self, path: &[u8], zxid: Zxid) -> Result<Deleted, ErrorCode> {
         assert!(self.open);
         if path::is_root(path) {
@@ -212,7 +216,8 @@ impl TreeWriter {
         Ok(deleted)
     }
 
-    /// Replaces a node's data. Absolute values: replay may set an older state first (reference: disk-format 8).
+    /// Replaces a node's data. Absolute values: replay may set an older state first (reference:
+    /// disk-format 8).
     pub fn set_data(
         &mut self,
         path: &[u8],
@@ -268,8 +273,8 @@ impl TreeWriter {
         paths
     }
 
-    /// Containers and TTL nodes that the reaper should try to delete at wall clock `now` (reference: data-model
-    /// 4.1). `never_used_ms_max` 0 spares containers that never had a child.
+    /// Containers and TTL nodes that the reaper should try to delete at wall clock `now`
+    /// (reference: data-model 4.1). `never_used_ms_max` 0 spares containers that never had a child.
     pub fn reap_candidates(&self, now: WallMs, never_used_ms_max: i64) -> Vec<Box<[u8]>> {
         let mut paths = Vec::new();
         for &slot in self.containers.iter().chain(&self.ttls) {

@@ -96,6 +96,7 @@ impl World {
         }
         wire.send(&out);
         let (mut answered, mut refused) = (0, false);
+        let mut events = lines.len();
         while answered < requests.len() {
             let request = &requests[answered];
             match wire.next(ANSWER_WAIT) {
@@ -104,6 +105,14 @@ impl World {
                     answered += usize::from(!event);
                     refused |= !event && frame.get(12..16).is_some_and(|err| err != [0; 4]);
                     lines.push(self.names.frame(Some(request.op), &frame));
+                    if request.op == OpCode::CloseSession.code() && !event {
+                        // Its ephemerals go in no particular order.
+                        let reply = lines.len() - 1;
+                        lines[events..reply].sort();
+                    }
+                    if !event {
+                        events = lines.len();
+                    }
                 }
                 Got::Closed => {
                     lines.push("closed by the server".into());
