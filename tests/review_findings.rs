@@ -134,6 +134,7 @@ fn closing_a_session_spares_another_sessions_node_of_the_same_name() {
         close_session_txn: true,
         enforce_quota: false,
         reconfig_enabled: false,
+        record_bytes_max: 2 << 20,
     };
     let mut prep = Prep::new(options, Zxid(1), tree.digest());
     let identities = Identities::none();

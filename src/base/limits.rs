@@ -11,6 +11,9 @@ pub const JUTE_EXTRASIZE_MIN: usize = 1024;
 /// so a full mailbox stops the applying, never the reading of what is in it.
 pub const SHARD_MAILBOX_SLOTS: usize = 4096;
 
+/// Of those, kept for other messages than batches: reports and resets, of which the askers keep fewer under way.
+pub const SHARD_MAILBOX_CONTROL_SLOTS: usize = 64;
+
 /// Slots of the Zab core's inbox, in messages (a message carries what one client core gathered in one turn).
 /// A client core that finds it full keeps its writes and tries again on its next turn.
 pub const ZAB_INBOX_SLOTS: usize = 4096;
@@ -36,5 +39,6 @@ pub const LOG_BATCH_BYTES_MAX: usize = 8 << 20;
 /// Alignment of log writes, in bytes: the largest logical block size in common use.
 pub const LOG_BLOCK: usize = 4096;
 
+const _: () = assert!(SHARD_MAILBOX_CONTROL_SLOTS < SHARD_MAILBOX_SLOTS);
 const _: () = assert!(LOG_BATCH_BYTES_MAX.is_multiple_of(LOG_BLOCK));
 const _: () = assert!(CONNECTION_OUT_BYTES_HIGH < CONNECTION_OUT_BYTES_MAX);

@@ -13,6 +13,7 @@ use super::EventFd;
 use super::report::ZabReport;
 use super::snapshots::{SnapshotPolicy, SnapshotState, WriteSnapshot, spawn};
 use crate::auth::{Auth, Identities};
+use crate::base::limits::SHARD_MAILBOX_CONTROL_SLOTS;
 use crate::base::{MonoMs, SessionId, Sid, WallMs, Zxid};
 use crate::pipeline::apply::ReplyTo;
 use crate::pipeline::messages::{RequestBatch, ToShard, ToZab};
@@ -31,6 +32,9 @@ const WAKE: u64 = 1;
 
 /// Transactions made visible at once. Bounds how long readers find the tree in motion.
 const APPLY_RUN_MAX: usize = 512;
+
+/// Bytes of events and replies after which a run ends.
+const APPLY_RUN_BYTES_MAX: usize = 4 << 20;
 
 /// A zxid of every so many goes into the digest log (disk-format 5.3), of which so many are kept.
 const DIGEST_LOG_EVERY: i64 = 128;
@@ -238,8 +242,10 @@ impl ZabCore {
         let wall = wall_ms();
         self.parts.applier.set_now(now);
         self.take_completions()?;
-        self.take_inbox(now, wall);
-        self.expire(now, wall);
+        // A touch may wait in what was not taken.
+        if self.take_inbox(now, wall) {
+            self.expire(now, wall);
+        }
         self.sweep_containers(now, wall);
         self.share_chunk()?;
         self.submit_log()?;
@@ -251,9 +257,10 @@ impl ZabCore {
         Ok(())
     }
 
-    fn take_inbox(&mut self, now: MonoMs, wall: WallMs) {
+    /// True when the inbox is empty now.
+    fn take_inbox(&mut self, now: MonoMs, wall: WallMs) -> bool {
         while self.pending.len() < self.options.outstanding_txns_max && !self.stopping {
-            let Some(message) = self.parts.inbox.pop() else { return };
+            let Some(message) = self.parts.inbox.pop() else { return true };
             match message {
                 ToZab::Requests(batch) => self.prepare_batch(&batch, wall),
                 ToZab::CreateSession { conn, timeout_ms } => {
@@ -267,6 +274,7 @@ impl ZabCore {
                 ToZab::Shutdown => self.stopping = true,
             }
         }
+        false
     }
 
     fn prepare_batch(&mut self, batch: &RequestBatch, wall: WallMs) {
@@ -474,7 +482,8 @@ impl ZabCore {
     /// Applies what is committed, in runs, and what waits behind it in turn.
     fn apply_committed(&mut self) -> Result<(), CoreExit> {
         while self.next_is_ready() {
-            if self.parts.shards.iter().any(|shard| shard.room() == 0) {
+            let full = |shard: &Arc<Mailbox<ToShard>>| shard.room() <= SHARD_MAILBOX_CONTROL_SLOTS;
+            if !self.stopping && self.parts.shards.iter().any(full) {
                 // A client core is behind; its own turn makes room and this one goes on at the next wake-up.
                 return Ok(());
             }
@@ -497,7 +506,10 @@ impl ZabCore {
             CommitBatch { zxid: self.parts.tree.tree().applied(), ..Default::default() };
         self.parts.tree.begin();
         let mut run = 0;
-        while run < APPLY_RUN_MAX && self.next_is_ready() {
+        while run < APPLY_RUN_MAX
+            && batch.bytes.len() < APPLY_RUN_BYTES_MAX
+            && self.next_is_ready()
+        {
             let Some(next) = self.pending.pop_front() else { break };
             run += 1;
             self.apply_one(next, &mut batch)?;
@@ -507,7 +519,8 @@ impl ZabCore {
             let batch = Arc::new(batch);
             for shard in &self.parts.shards {
                 let pushed = shard.push(ToShard::Committed(batch.clone()));
-                assert!(pushed.is_ok(), "room was checked, and nobody else pushes batches");
+                // Only this core pushes batches, and the others' messages have slots of their own.
+                assert!(pushed.is_ok() || self.stopping, "a mailbox without the room it had");
             }
         }
         self.parts.tree.publish(zxid);

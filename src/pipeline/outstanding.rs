@@ -134,13 +134,11 @@ impl Outstanding {
         }
     }
 
-    /// Outstanding ephemerals of a session: paths that will exist (true) or be gone (false).
+    /// Every path with an outstanding change, and whether it will be an ephemeral of this session.
     pub fn ephemerals_of(&self, session: i64) -> impl Iterator<Item = (&Arc<[u8]>, bool)> {
-        self.by_path.iter().filter_map(move |(path, entry)| {
-            if !entry.record.exists {
-                return Some((path, false));
-            }
-            (entry.record.stat.ephemeral_owner == session).then_some((path, true))
+        self.by_path.iter().map(move |(path, entry)| {
+            let record = &entry.record;
+            (path, record.exists && record.stat.ephemeral_owner == session)
         })
     }
 

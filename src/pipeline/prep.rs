@@ -44,6 +44,8 @@ pub struct PrepOptions {
     pub close_session_txn: bool,
     pub enforce_quota: bool,
     pub reconfig_enabled: bool,
+    /// Largest transaction, bytes: what a restart, here or in Apache ZooKeeper, still reads back.
+    pub record_bytes_max: usize,
 }
 
 /// The state around the machine, lent for one call.
@@ -137,6 +139,8 @@ impl Prep {
         let start = out.len();
         header.encode(out);
         match decoded.prepare(self, cx, write, &header, out) {
+            // Without a record a digest would be taken for one (disk-format 4.3).
+            Ok(()) if op == OpCode::CloseSession && out.len() == start + TxnHeader::WIRE_BYTES => {}
             Ok(()) => self.put_digest(out),
             Err(code) => {
                 out.truncate(start);
@@ -161,6 +165,13 @@ impl Prep {
         out.put_int(timeout_ms);
         self.put_digest(out);
         header.zxid
+    }
+
+    /// Whether the record that begins at `start` can be read back with its header and digest around it. An `auth`
+    /// entry stands for many, so a record may be far larger than its request.
+    pub(super) fn fits(&self, out: &[u8], start: usize) -> bool {
+        let around = TxnHeader::WIRE_BYTES + TxnDigest::WIRE_BYTES;
+        out.len() - start + around <= self.options.record_bytes_max
     }
 
     fn may_act(&self, cx: &PrepContext<'_>, write: &Write<'_>) -> bool {

@@ -23,6 +23,7 @@ pub(super) fn prepare(
     }
     let digest = prep.digest();
     prep.outstanding.begin_multi();
+    let record = out.len();
     out.put_int(ops.len() as i32);
     let mut refused = None;
     for op in ops {
@@ -44,6 +45,9 @@ pub(super) fn prepare(
                 put_error(out, code);
             }
         }
+    }
+    if refused.is_none() && !prep.fits(out, record) {
+        refused = Some(ErrorCode::MarshallingError);
     }
     prep.outstanding.end_multi(refused.is_none());
     if refused.is_some() {

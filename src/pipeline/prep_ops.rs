@@ -1,5 +1,7 @@
 //! Validation of each kind of write, in the reference's order of checks (data-model 6): first failing row wins.
 
+use std::collections::HashSet;
+
 use super::outstanding::{OwnedAcl, Record};
 use super::owners::{parent_or_root, raw_owner};
 use super::prep::{Prep, PrepContext, Refusal, Write, next_version, reader};
@@ -172,7 +174,11 @@ impl Prep {
             mode: txn_mode(request.op, mode),
             parent_cversion,
         };
+        let start = out.len();
         txn.encode(out);
+        if !self.fits(out, start) {
+            return Err(ErrorCode::MarshallingError);
+        }
         self.put_create(header, &txn, &parent, parent_path);
         Ok(())
     }
@@ -313,7 +319,11 @@ impl Prep {
         let version = next_version(before.stat.aversion, request.version)?;
         let acl = AclList::decode(&mut Reader::new(&acl)).ok().flatten();
         let acl = acl.ok_or(ErrorCode::InvalidAcl)?;
+        let start = out.len();
         SetAclTxn { path, acl, version }.encode(out);
+        if !self.fits(out, start) {
+            return Err(ErrorCode::MarshallingError);
+        }
         let mut after = before.clone();
         after.stat.aversion = version;
         after.acl = OwnedAcl::new(acl);
@@ -346,19 +356,25 @@ impl Prep {
         out: &mut Vec<u8>,
     ) {
         cx.sessions.set_closing(write.session);
-        let mut doomed = cx.tree.ephemerals_of(write.session);
-        for (path, exists) in self.outstanding.ephemerals_of(write.session.0) {
-            match (exists, doomed.iter().position(|known| known[..] == path[..])) {
-                (true, None) => doomed.push(path.to_vec().into()),
-                (false, Some(at)) => drop(doomed.swap_remove(at)),
-                _ => {}
+        let applied = cx.tree.ephemerals_of(write.session).into_iter();
+        let mut doomed: HashSet<Box<[u8]>, ahash::RandomState> = applied.collect();
+        for (path, is_its) in self.outstanding.ephemerals_of(write.session.0) {
+            if is_its {
+                doomed.insert(path[..].into());
+            } else {
+                doomed.remove(&path[..]);
             }
         }
+        let start = out.len();
         if self.options.close_session_txn {
             out.put_int(doomed.len() as i32);
             for path in &doomed {
                 out.put_buffer(Some(path));
             }
+        }
+        if !self.fits(out, start) {
+            // A session's end cannot be refused. Without a list every server deletes what the session owns.
+            out.truncate(start);
         }
         for path in &doomed {
             let parent_path = parent_or_root(path);

@@ -148,6 +148,7 @@ fn start_core(
         close_session_txn: storage.close_session_txn,
         enforce_quota: config.nodes.enforce_quota,
         reconfig_enabled: config.peers.reconfig_enabled,
+        record_bytes_max: restore::record_bytes_max(config),
     };
     let log = ProposalLog::create(&restored.layout.log_dir, log_options(config))
         .map_err(|error| unexpected(format!("the log cannot be started: {error}")))?;
@@ -300,10 +301,11 @@ fn auth_config(config: &Config) -> Result<AuthConfig, String> {
 /// The IPv4 wildcard stands for all addresses of both families, where the machine has IPv6.
 fn client_addresses(config: &Config) -> Vec<SocketAddr> {
     let Some(address) = config.client_address else { return Vec::new() };
-    let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port());
+    let all = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let is_wildcard = address.is_ipv4() && address.ip().is_unspecified();
-    if is_wildcard && address.port() != 0 && TcpListener::bind(both).is_ok() {
-        return vec![both];
+    // Another port tells whether the machine has IPv6, without getting into the way of this one.
+    if is_wildcard && TcpListener::bind(SocketAddr::new(all, 0)).is_ok() {
+        return vec![SocketAddr::new(all, address.port())];
     }
     vec![address]
 }
@@ -369,12 +371,9 @@ impl RunningServer {
     /// Client cores first, so that no request is taken that will not be answered; then the log is finished.
     fn stop(self) -> ExitCode {
         for mailbox in &self.mailboxes {
-            if mailbox.push(ToShard::Shutdown).is_ok() {
-                mailbox.wake();
-            }
+            insist(mailbox, ToShard::Shutdown);
         }
-        let _ = self.to_zab.push(ToZab::Shutdown);
-        self.to_zab.wake();
+        insist(&self.to_zab, ToZab::Shutdown);
         let exit = self.core.join();
         for shard in self.shards {
             shard.join();
@@ -383,6 +382,18 @@ impl RunningServer {
             Ok(exit) => exit_code(&exit),
             Err(_) => ExitCode::Unexpected,
         }
+    }
+}
+
+/// Puts a message into a mailbox that may be full for a moment.
+fn insist<T>(mailbox: &Mailbox<T>, mut message: T) {
+    for _ in 0..1000 {
+        match mailbox.push(message) {
+            Ok(()) => return mailbox.wake(),
+            Err(back) => message = back,
+        }
+        mailbox.wake();
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -15,6 +15,7 @@ use crate::admin::four_letter::report::{
 };
 use crate::admin::four_letter::{Request, Whitelist, answer};
 use crate::admin::metrics::{Basic, Counter, Summary};
+use crate::base::limits::SHARD_MAILBOX_CONTROL_SLOTS;
 use crate::base::{SessionId, WallMs};
 use crate::ensemble::ZabReport;
 use crate::pipeline::Mailbox;
@@ -61,6 +62,7 @@ pub struct Commands {
     shared: Arc<Shared>,
     to_zab: Arc<Mailbox<ToZab>>,
     mailboxes: Vec<Arc<Mailbox<ToShard>>>,
+    asking: Mutex<()>,
 }
 
 impl Commands {
@@ -86,7 +88,7 @@ impl Commands {
             trace_mask: AtomicI64::new(TRACE_MASK_DEFAULT),
             epoch,
         };
-        Commands { shared: Arc::new(shared), to_zab, mailboxes }
+        Commands { shared: Arc::new(shared), to_zab, mailboxes, asking: Mutex::new(()) }
     }
 
     /// What a word does to the server, besides its answer.
@@ -107,10 +109,14 @@ impl Commands {
         }
     }
 
+    /// A core that is far behind is left out: what it holds comes first, and the slots that batches leave free
+    /// are for all askers together.
     fn tell_shards(&self, message: &ToShard) {
+        let _one_at_a_time = self.asking.lock().unwrap_or_else(|e| e.into_inner());
         for mailbox in &self.mailboxes {
-            // A core whose mailbox is full is left out; what it holds comes first.
-            let _ = mailbox.push(message.clone());
+            if mailbox.room() > SHARD_MAILBOX_CONTROL_SLOTS / 2 {
+                let _ = mailbox.push(message.clone());
+            }
             mailbox.wake();
         }
     }

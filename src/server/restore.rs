@@ -87,7 +87,7 @@ pub(super) fn restore(config: &Config, epoch: Instant) -> Result<Restored, Faile
 }
 
 /// Longest record that is read back, bytes.
-fn record_bytes_max(config: &Config) -> usize {
+pub(super) fn record_bytes_max(config: &Config) -> usize {
     let max = config.clients.jute_maxbuffer;
     let extra = config.clients.jute_maxbuffer_extra.unwrap_or(max);
     (max + extra.max(crate::base::limits::JUTE_EXTRASIZE_MIN as i64)) as usize

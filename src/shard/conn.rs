@@ -154,6 +154,15 @@ impl Conn {
         matches!(self.state, State::Fresh)
     }
 
+    pub fn is_command(&self) -> bool {
+        matches!(self.state, State::Command)
+    }
+
+    /// Whether there is something that its peer still waits for, although it will send no more itself.
+    pub fn owes_output(&self) -> bool {
+        self.is_command() || (self.is_closing() && self.sent < self.output.len())
+    }
+
     pub fn is_sessionless(&self) -> bool {
         matches!(self.state, State::Fresh | State::Command)
     }

@@ -24,6 +24,9 @@ pub enum InputEffect {
     Command(FourLetterWord, Option<[u8; 8]>),
 }
 
+/// Bytes of writes gathered in one turn before connections that have some in it wait for the next.
+const FORWARD_BYTES_MAX: usize = 8 << 20;
+
 /// How far one frame got.
 enum Step {
     /// Taken.
@@ -57,7 +60,7 @@ impl Shard {
     /// Bytes arrived.
     pub fn on_bytes(&mut self, key: Key, bytes: &[u8]) -> InputEffect {
         let Some(conn) = self.conns.get_mut(key) else { return InputEffect::Nothing };
-        if conn.is_closing() {
+        if conn.is_closing() || conn.is_command() {
             return InputEffect::Nothing;
         }
         if conn.is_fresh() && conn.input.len() < 12 {
@@ -81,6 +84,11 @@ impl Shard {
                 Opening::Length => {}
             }
         }
+        if conn.input_waits && conn.active().is_some() {
+            // Heard is heard, even while its requests wait: a slow disk must not end sessions.
+            self.touch(key);
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return InputEffect::Nothing };
         if conn.input.is_empty() && !conn.input_waits {
             let taken = self.take_frames(key, bytes);
             if let Some(conn) = self.conns.get_mut(key)
@@ -285,7 +293,7 @@ impl Shard {
         body: &[u8],
     ) -> Step {
         let over = self.outstanding >= self.options.outstanding_limit;
-        let backlog = self.has_backlog();
+        let backlog = self.has_backlog() || self.forward.bytes.len() > FORWARD_BYTES_MAX;
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         // So every connection can always make progress with one request at a time.
         if conn.output_is_high(self.options.out_bytes_high)

@@ -215,9 +215,14 @@ impl Shard {
         }
     }
 
-    /// Ends a turn: resumes what may go on, then hands the gathered writes to the Zab core. Call until it answers
-    /// false; then send what is dirty.
-    pub fn end_turn(&mut self) -> bool {
+    /// Whether another turn is due at once: something may go on.
+    pub fn has_more(&self) -> bool {
+        !self.resume.is_empty() || !self.later.is_empty()
+    }
+
+    /// Ends a turn: resumes what may go on, then hands the gathered writes to the Zab core. What is dirty is to be
+    /// sent next.
+    pub fn end_turn(&mut self) {
         while let Some(message) = self.later.pop_front() {
             self.take_message(message);
         }
@@ -241,7 +246,6 @@ impl Shard {
             self.links.to_zab.wake();
         }
         self.links.counters.outstanding.store(self.outstanding, Ordering::Relaxed);
-        !self.resume.is_empty() || !self.later.is_empty()
     }
 
     /// True while the Zab core's inbox was full: the turn must be tried again soon.

@@ -91,15 +91,15 @@ impl Shard {
             | OpCode::GetAllChildrenNumber
             | OpCode::MultiRead => self.read_tree(key, op, body, out),
             OpCode::SetWatches | OpCode::SetWatches2 => self.set_watches(key, op, body),
+            OpCode::GetEphemerals => self.ephemerals(key, body, out),
             _ => {
                 let zxid = self.links.tree.applied();
                 let answer = match op {
                     OpCode::Ping => Answer::ok(),
                     OpCode::Sync => sync(body, out),
                     OpCode::WhoAmI => self.who_am_i(key, out),
-                    OpCode::GetEphemerals => self.ephemerals(key, body, out),
                     OpCode::AddWatch => self.add_watch(body, out),
-                    OpCode::CheckWatches => self.check_watches(key, body),
+                    OpCode::CheckWatches => self.check_watches(key, zxid, body),
                     OpCode::RemoveWatches => self.remove_watches(key, zxid, body),
                     _ => Answer::refused(ErrorCode::Unimplemented),
                 };
@@ -175,15 +175,16 @@ impl Shard {
         Answer::ok()
     }
 
-    fn ephemerals<'b>(&self, key: Key, body: &[u8], out: &mut Vec<u8>) -> Answer<'b> {
+    fn ephemerals<'b>(&self, key: Key, body: &[u8], out: &mut Vec<u8>) -> (Zxid, Answer<'b>) {
+        let applied = self.links.tree.applied();
         let Ok(prefix) = Reader::new(body).ustring() else {
-            return Answer::refused(ErrorCode::MarshallingError);
+            return (applied, Answer::refused(ErrorCode::MarshallingError));
         };
         let prefix = prefix.unwrap_or_default();
         let all = matches!(prefix.trim_ascii(), b"" | b"/");
         let session = self.conns.get(key).and_then(|conn| conn.active().copied());
-        let Some(active) = session else { return Answer::ok() };
-        self.links.tree.read(|view| {
+        let Some(active) = session else { return (applied, Answer::ok()) };
+        let (zxid, ()) = self.links.tree.read(|view| {
             out.clear();
             out.put_int(0);
             let mut count = 0i32;
@@ -195,7 +196,7 @@ impl Shard {
             });
             out[..4].copy_from_slice(&count.to_be_bytes());
         });
-        Answer::ok()
+        (zxid, Answer::ok())
     }
 }
 
@@ -322,6 +323,9 @@ fn readable<'v, 'b>(
     Ok((path, node))
 }
 
+/// One multiRead may name one large node very often; its answer ends, as a broken one, above this.
+const MULTI_READ_BYTES_MAX: usize = 64 << 20;
+
 /// Each operation fails or succeeds on its own; a write or a null path ends the whole with what there is so far.
 fn multi_read<'b>(
     view: View<'_>,
@@ -334,6 +338,10 @@ fn multi_read<'b>(
     };
     let mut answer = Answer::ok();
     for op in &ops {
+        if out.len() > MULTI_READ_BYTES_MAX {
+            answer = broken_multi_read();
+            break;
+        }
         let (code, request, is_data) = match op {
             MultiOp::GetData(request) => (OpCode::GetData, request, true),
             MultiOp::GetChildren(request) => (OpCode::GetChildren, request, false),

@@ -232,15 +232,23 @@ async fn read(core: Rc<Core>, key: Key, peer: SocketAddr, stream: Rc<RefCell<Tcp
             let mut stream = stream.borrow_mut();
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
                 Poll::Pending => Poll::Pending,
-                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => Poll::Ready(None),
+                Poll::Ready(Ok(0)) => Poll::Ready(Err(End::Silent)),
+                Poll::Ready(Err(_)) => Poll::Ready(Err(End::Broken)),
                 Poll::Ready(Ok(count)) => {
                     let effect = core.with_shard(|shard| shard.on_bytes(key, &buffer[..count]));
-                    Poll::Ready(Some((count, effect)))
+                    Poll::Ready(Ok((count, effect)))
                 }
             }
         })
         .await;
-        let Some((count, effect)) = got else { break };
+        let (count, effect) = match got {
+            Ok(read) => read,
+            Err(End::Silent) => {
+                let_answer_out(&core, key).await;
+                break;
+            }
+            Err(End::Broken) => break,
+        };
         if let InputEffect::Command(word, argument) = effect {
             glommio::spawn_local(answer_command(core.clone(), key, word, argument)).detach();
         }
@@ -251,12 +259,36 @@ async fn read(core: Rc<Core>, key: Key, peer: SocketAddr, stream: Rc<RefCell<Tcp
             glommio::executor().yield_task_queue_now().await;
         }
     }
-    core.sockets.borrow_mut().remove(&key);
+    // Whoever still waits for the socket to take more is woken by its end.
+    if let Some(socket) = core.sockets.borrow_mut().remove(&key) {
+        shut_down(socket.fd, libc::SHUT_RDWR);
+    }
     core.with_shard(|shard| shard.remove_conn(key));
     core.links.admission.leave(peer.ip());
 }
 
 const READS_PER_TURN: usize = 4;
+
+/// How reading ended.
+enum End {
+    /// The peer sends no more; it may still read.
+    Silent,
+    Broken,
+}
+
+/// A peer that has shut down its sending side right after a four-letter word still waits for the answer.
+async fn let_answer_out(core: &Rc<Core>, key: Key) {
+    for _ in 0..HALF_CLOSED_MS_MAX {
+        let owes = core.shard.borrow().conn(key).is_some_and(|conn| conn.owes_output());
+        if !owes {
+            return;
+        }
+        glommio::timer::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// How long a half-closed connection may take to receive what it asked for.
+const HALF_CLOSED_MS_MAX: usize = 3000;
 
 /// Waits while the connection's input must wait for earlier requests.
 async fn may_read(core: &Rc<Core>, key: Key) {
@@ -333,8 +365,9 @@ async fn end_turns(core: Rc<Core>) {
             Poll::Pending
         })
         .await;
-        let again = core.with_shard_quietly(|shard| shard.end_turn());
+        core.with_shard_quietly(|shard| shard.end_turn());
         flush_dirty(&core);
+        let again = core.shard.borrow().has_more();
         if core.shard.borrow().is_stopping() {
             return stop(&core).await;
         }
@@ -371,13 +404,17 @@ fn flush_dirty(core: &Rc<Core>) {
             continue;
         }
         match send_output(socket.fd, conn) {
-            Sent::All => {}
+            Sent::All => shard.output_moved(key),
             Sent::Some => {
                 conn.flushing = true;
                 drop(shard);
                 glommio::spawn_local(flush_slowly(core.clone(), key, socket)).detach();
             }
-            Sent::Broken => shut_down(socket.fd, libc::SHUT_RDWR),
+            Sent::Broken => {
+                shut_down(socket.fd, libc::SHUT_RDWR);
+                conn.input_waits = false;
+                conn.wake_reader();
+            }
         }
     }
 }
@@ -446,6 +483,8 @@ async fn flush_slowly(core: Rc<Core>, key: Key, socket: Socket) {
                 Poll::Ready(Ok(count)) => conn.sent += count,
                 Poll::Ready(Err(_)) => {
                     shut_down(socket.fd, libc::SHUT_RDWR);
+                    conn.input_waits = false;
+                    conn.wake_reader();
                     return Poll::Ready(());
                 }
             }

@@ -32,10 +32,12 @@ impl Shard {
         Answer { watch: Some((request.path.unwrap_or_default(), kind)), ..Answer::ok() }
     }
 
-    pub(super) fn check_watches<'b>(&mut self, key: Key, body: &[u8]) -> Answer<'b> {
+    /// What has happened up to `zxid` has used its watches up.
+    pub(super) fn check_watches<'b>(&mut self, key: Key, zxid: Zxid, body: &[u8]) -> Answer<'b> {
         let Ok(request) = PathModeRequest::decode(&mut Reader::new(body)) else {
             return Answer::refused(ErrorCode::MarshallingError);
         };
+        self.drain_to(zxid);
         let path = request.path.unwrap_or_default();
         match self.watches.check(path, key, request.mode) {
             Ok(()) => Answer::ok(),

@@ -195,12 +195,20 @@ impl<'a> Txn<'a> {
                 Txn::Multi(MultiTxn { count, encoded: &start[..start.len() - r.rest().len()] })
             }
             OpCode::CreateSession => Txn::CreateSession { timeout_ms: r.int()? },
-            OpCode::CloseSession if r.is_empty() => Txn::CloseSession { paths: None },
+            // Written without a record; at the top level the digest may follow at once. As a list it would be two
+            // empty paths, which no ephemeral has.
+            OpCode::CloseSession if r.is_empty() || is_lone_digest(r.rest()) => {
+                Txn::CloseSession { paths: None }
+            }
             OpCode::CloseSession => Txn::CloseSession { paths: PathList::decode(r)? },
             OpCode::Error => Txn::Error { err: r.int()? },
             _ => return Err(DecodeError::BadValue("transaction type")),
         })
     }
+}
+
+fn is_lone_digest(bytes: &[u8]) -> bool {
+    bytes.len() == TxnDigest::WIRE_BYTES && bytes.starts_with(&DIGEST_VERSION.to_be_bytes())
 }
 
 fn path<'a>(r: &mut Reader<'a>) -> Result<&'a [u8]> {
