@@ -10,8 +10,10 @@ use ringkeeper::auth::{Auth, AuthConfig, Identities};
 use ringkeeper::base::{SessionId, Zxid};
 use ringkeeper::pipeline::messages::{ToShard, ToZab};
 use ringkeeper::pipeline::prep::PrepOptions;
+use ringkeeper::pipeline::{CommitBatch, ConnToken, Item};
 use ringkeeper::pipeline::{Mailbox, Outcome, Prep, PrepContext, Wake, Write};
 use ringkeeper::session::SessionTracker;
+use ringkeeper::shard::{Admission, Links, Shard, ShardCounters, ShardOptions};
 use ringkeeper::tree::{Create, OwnerOptions, TreeWriter};
 use ringkeeper::wire::OpCode;
 use ringkeeper::wire::acl::OPEN_ACL_UNSAFE;
@@ -179,20 +181,17 @@ impl ringkeeper::shard::CommandHandler for NoCommands {
     }
 }
 
-/// A ping behind a write that a slow disk holds up is a sign of life all the same.
-#[test]
-fn pings_behind_a_slow_write_keep_the_session() {
-    use ringkeeper::pipeline::{CommitBatch, ConnToken, Item};
-    use ringkeeper::shard::{Admission, Links, Shard, ShardCounters, ShardOptions};
-    let tree = TreeWriter::new(OwnerOptions::default());
-    let to_zab = Arc::new(Mailbox::<ToZab>::new(64, Box::new(NoWake)));
-    let mailbox = Arc::new(Mailbox::<ToShard>::new(64, Box::new(NoWake)));
-    let epoch = Instant::now();
+/// A client core without a runtime, and its two mailboxes in the hands of the test.
+fn lone_shard(
+    to_zab: Arc<Mailbox<ToZab>>,
+    mailbox: Arc<Mailbox<ToShard>>,
+    epoch: Instant,
+) -> Shard {
     let links = Links {
-        tree: tree.tree().clone(),
+        tree: TreeWriter::new(OwnerOptions::default()).tree().clone(),
         auth: Arc::new(Auth::new(AuthConfig::default())),
-        to_zab: to_zab.clone(),
-        mailbox: mailbox.clone(),
+        to_zab,
+        mailbox,
         admission: Arc::new(Admission::default()),
         commands: Arc::new(NoCommands),
         counters: Arc::new(ShardCounters::default()),
@@ -211,7 +210,16 @@ fn pings_behind_a_slow_write_keep_the_session() {
         out_bytes_max: 64 << 20,
         read_chunk_bytes: 64 << 10,
     };
-    let mut shard = Shard::new(0, options, links);
+    Shard::new(0, options, links)
+}
+
+/// A ping behind a write that a slow disk holds up is a sign of life all the same.
+#[test]
+fn pings_behind_a_slow_write_keep_the_session() {
+    let to_zab = Arc::new(Mailbox::<ToZab>::new(64, Box::new(NoWake)));
+    let mailbox = Arc::new(Mailbox::<ToShard>::new(64, Box::new(NoWake)));
+    let epoch = Instant::now();
+    let mut shard = lone_shard(to_zab.clone(), mailbox.clone(), epoch);
     shard.set_now(epoch);
     let conn = shard.add_conn("127.0.0.1:1".parse().unwrap());
     let mut hello = vec![0, 0, 0, 45];

@@ -506,9 +506,7 @@ impl ZabCore {
             CommitBatch { zxid: self.parts.tree.tree().applied(), ..Default::default() };
         self.parts.tree.begin();
         let mut run = 0;
-        while run < APPLY_RUN_MAX
-            && batch.bytes.len() < APPLY_RUN_BYTES_MAX
-            && self.next_is_ready()
+        while run < APPLY_RUN_MAX && batch.bytes.len() < APPLY_RUN_BYTES_MAX && self.next_is_ready()
         {
             let Some(next) = self.pending.pop_front() else { break };
             run += 1;

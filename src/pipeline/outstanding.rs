@@ -56,6 +56,9 @@ struct Entry {
     record: Record,
 }
 
+/// A path, and what was outstanding for it before a change.
+type Replaced = (Arc<[u8]>, Option<Entry>);
+
 /// Owned by the leader's Zab core.
 #[derive(Default)]
 pub struct Outstanding {
@@ -63,7 +66,7 @@ pub struct Outstanding {
     /// Which change touched what, in zxid order, so that applying removes exactly what it made true.
     order: VecDeque<(Zxid, Arc<[u8]>)>,
     /// While a multi is validated: what its changes replaced, for the case that it fails.
-    undo: Option<Vec<(Arc<[u8]>, Option<Entry>)>>,
+    undo: Option<Vec<Replaced>>,
 }
 
 impl std::fmt::Debug for Outstanding {

@@ -66,7 +66,7 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
     signals::block().map_err(unexpected)?;
     let profile = &config.profile;
     let machine = preflight::check(profile.client_cores, profile.client_io_memory_bytes)
-        .map_err(|missing| unexpected(missing))?;
+        .map_err(unexpected)?;
     tracing::info!(
         "kernel {}, {} CPUs, memlock {} KiB, nofile {}, io_uring: {}",
         machine.kernel,

@@ -160,7 +160,9 @@ impl Target {
         }
         match &mut self.stage {
             Stage::Replaying(tree) => tree,
-            Stage::Loading(_) | Stage::Moving => unreachable!("a stage follows from the one before"),
+            Stage::Loading(_) | Stage::Moving => {
+                unreachable!("a stage follows from the one before")
+            }
         }
     }
 

@@ -244,10 +244,6 @@ impl ConnStats {
 impl ConnStats {
     /// A refused write leaves no operation name behind, except a failed multi (admin-and-metrics 2.4).
     pub fn refused_write(&mut self, err: i32, op: OpCode) {
-        if err != 0 && op != OpCode::Multi {
-            self.last_op_reset = true;
-        } else {
-            self.last_op_reset = false;
-        }
+        self.last_op_reset = err != 0 && op != OpCode::Multi;
     }
 }
