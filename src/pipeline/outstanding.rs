@@ -131,13 +131,15 @@ impl Outstanding {
         }
     }
 
-    /// Outstanding ephemerals of a session: paths that will exist (true) or be gone (false).
-    pub fn ephemerals_of(&self, session: i64) -> impl Iterator<Item = (&Arc<[u8]>, bool)> {
-        self.by_path.iter().filter_map(move |(path, entry)| {
-            if !entry.record.exists {
-                return Some((path, false));
-            }
-            (entry.record.stat.ephemeral_owner == session).then_some((path, true))
+    /// Whether something outstanding touches this path, so that the tree no longer decides about it.
+    pub fn touches(&self, path: &[u8]) -> bool {
+        self.by_path.contains_key(path)
+    }
+
+    /// Touched paths that will be ephemerals of this session.
+    pub fn ephemerals_of(&self, session: i64) -> impl Iterator<Item = &Arc<[u8]>> {
+        self.by_path.iter().filter_map(move |(path, Entry { record, .. })| {
+            (record.exists && record.stat.ephemeral_owner == session).then_some(path)
         })
     }
 

@@ -347,13 +347,10 @@ impl Prep {
     ) {
         cx.sessions.set_closing(write.session);
         let mut doomed = cx.tree.ephemerals_of(write.session);
-        for (path, exists) in self.outstanding.ephemerals_of(write.session.0) {
-            match (exists, doomed.iter().position(|known| known[..] == path[..])) {
-                (true, None) => doomed.push(path.to_vec().into()),
-                (false, Some(at)) => drop(doomed.swap_remove(at)),
-                _ => {}
-            }
-        }
+        // A path that changes hands while this is prepared belongs to its next owner.
+        doomed.retain(|path| !self.outstanding.touches(path));
+        let pending = self.outstanding.ephemerals_of(write.session.0);
+        doomed.extend(pending.map(|path| Box::from(&path[..])));
         if self.options.close_session_txn {
             out.put_int(doomed.len() as i32);
             for path in &doomed {
