@@ -45,6 +45,9 @@ pub struct Record {
     /// False: deleted by an outstanding change.
     pub exists: bool,
     pub stat: StatPersisted,
+    /// What the next sequential name ends in: the cversion, but counted on by pending creates when it overflows and
+    /// the tree refuses the new value (data-model 3).
+    pub sequence: i32,
     pub child_count: i32,
     pub acl: OwnedAcl,
     /// CRC-32 of path and data: the part of the node's digest that needs them.
@@ -79,9 +82,11 @@ impl Outstanding {
             return entry.record.exists.then(|| entry.record.clone());
         }
         let node = view.lookup(path)?;
+        let stat = node.persisted();
         Some(Record {
             exists: true,
-            stat: node.persisted(),
+            sequence: stat.cversion,
+            stat,
             child_count: node.num_children() as i32,
             acl: match node.acl().and_then(|acl| acl.list()) {
                 Some(list) => OwnedAcl::new(list),

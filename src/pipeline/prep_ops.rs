@@ -146,7 +146,7 @@ impl Prep {
         self.require(cx, write, &parent.acl, perms::CREATE)?;
         let mut full = path.to_vec();
         if create_flags::is_sequential(request.flags) {
-            paths::push_sequence(&mut full, parent.stat.cversion);
+            paths::push_sequence(&mut full, parent.sequence);
         }
         if !paths::validate(&full) {
             return Err(ErrorCode::BadArguments);
@@ -161,7 +161,7 @@ impl Prep {
         self.check_quota(cx, &full, 1, bytes)?;
         let acl = AclList::decode(&mut Reader::new(&acl)).ok().flatten();
         let acl = acl.ok_or(ErrorCode::InvalidAcl)?;
-        let parent_cversion = parent.stat.cversion.wrapping_add(1);
+        let parent_cversion = parent.sequence.wrapping_add(1);
         // The record's type is the operation's; a createTTL got here only with a TTL, a createContainer always
         // makes one, and the rest are plain.
         let txn = CreateTxn {
@@ -186,6 +186,7 @@ impl Prep {
     ) {
         let mut after = parent.clone();
         after.child_count += 1;
+        after.sequence = txn.parent_cversion;
         // The tree refuses a cversion that wrapped; so does its picture here (data-model 3).
         if txn.parent_cversion > after.stat.cversion {
             after.stat.cversion = txn.parent_cversion;
@@ -204,6 +205,7 @@ impl Prep {
         let record = Record {
             exists: true,
             stat,
+            sequence: 0,
             child_count: 0,
             acl: OwnedAcl::new(txn.acl),
             content_crc: digest::path_data_crc(txn.path, txn.data),
