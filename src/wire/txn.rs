@@ -195,12 +195,20 @@ impl<'a> Txn<'a> {
                 Txn::Multi(MultiTxn { count, encoded: &start[..start.len() - r.rest().len()] })
             }
             OpCode::CreateSession => Txn::CreateSession { timeout_ms: r.int()? },
-            OpCode::CloseSession if r.is_empty() => Txn::CloseSession { paths: None },
+            OpCode::CloseSession if r.is_empty() || is_bare_digest(r.rest()) => {
+                Txn::CloseSession { paths: None }
+            }
             OpCode::CloseSession => Txn::CloseSession { paths: PathList::decode(r)? },
             OpCode::Error => Txn::Error { err: r.int()? },
             _ => return Err(DecodeError::BadValue("transaction type")),
         })
     }
+}
+
+/// A closeSession without a record may still have its digest (closeSessionTxn switched off). Nothing else is 12 bytes
+/// that begin with the digest's version: two paths take more.
+fn is_bare_digest(rest: &[u8]) -> bool {
+    rest.len() == TxnDigest::WIRE_BYTES && rest.starts_with(&DIGEST_VERSION.to_be_bytes())
 }
 
 fn path<'a>(r: &mut Reader<'a>) -> Result<&'a [u8]> {
