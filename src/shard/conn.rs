@@ -158,6 +158,11 @@ impl Conn {
         matches!(self.state, State::Fresh | State::Command)
     }
 
+    /// A four-letter word is being answered; what comes after the word is nobody's.
+    pub fn is_command(&self) -> bool {
+        matches!(self.state, State::Command)
+    }
+
     pub fn is_closing(&self) -> bool {
         matches!(self.state, State::Closing { .. })
     }

@@ -57,7 +57,7 @@ impl Shard {
     /// Bytes arrived.
     pub fn on_bytes(&mut self, key: Key, bytes: &[u8]) -> InputEffect {
         let Some(conn) = self.conns.get_mut(key) else { return InputEffect::Nothing };
-        if conn.is_closing() {
+        if conn.is_closing() || conn.is_command() {
             return InputEffect::Nothing;
         }
         if conn.is_fresh() && conn.input.len() < 12 {
