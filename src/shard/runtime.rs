@@ -371,7 +371,13 @@ fn flush_dirty(core: &Rc<Core>) {
             continue;
         }
         match send_output(socket.fd, conn) {
-            Sent::All => {}
+            Sent::All => {
+                // Input that stopped because the output was high has nobody else to set it going again.
+                if conn.input_waits && conn.writes.is_empty() {
+                    shard.output_moved(key);
+                    core.want_turn();
+                }
+            }
             Sent::Some => {
                 conn.flushing = true;
                 drop(shard);
