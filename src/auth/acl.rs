@@ -71,7 +71,7 @@ impl Auth {
         if list.as_bytes() == OPEN_ACL_UNSAFE.as_bytes() {
             return Ok(Cow::Borrowed(list.as_bytes()));
         }
-        let entries = distinct(list);
+        let entries = distinct(list)?;
         let mut stored: Vec<AclEntry<'_>> = Vec::with_capacity(entries.len());
         for entry in &entries {
             if entry.scheme.as_deref() == Some("auth") {
@@ -115,16 +115,30 @@ impl Auth {
 /// The entries as strings, without exact repetitions. Bytes that are not UTF-8 are U+FFFD from here
 /// on, as they are in Java from the moment the request is read; so they are before entries are
 /// compared.
-fn distinct(list: AclList<'_>) -> Vec<Decoded<'_>> {
+///
+/// Errors: MarshallingError where Java, comparing an entry with the kept ones before it field by field, meets a null
+/// of the later one: its scheme beside an entry of the same permissions, its id beside one of the same scheme too.
+fn distinct(list: AclList<'_>) -> Result<Vec<Decoded<'_>>, ErrorCode> {
     let mut seen = std::collections::HashSet::with_hasher(ahash::RandomState::new());
+    let mut perms_seen = std::collections::HashSet::with_hasher(ahash::RandomState::new());
+    let mut schemes_seen = std::collections::HashSet::with_hasher(ahash::RandomState::new());
     let entries = list.iter().map(|entry| Decoded {
         perms: entry.perms,
         scheme: entry.scheme.map(String::from_utf8_lossy),
         id: entry.id.map(String::from_utf8_lossy),
     });
-    entries
-        .filter(|entry| seen.insert((entry.perms, entry.scheme.clone(), entry.id.clone())))
-        .collect()
+    let mut kept = Vec::new();
+    for entry in entries {
+        let same_perms = !perms_seen.insert(entry.perms);
+        let same_scheme = !schemes_seen.insert((entry.perms, entry.scheme.clone()));
+        if (same_perms && entry.scheme.is_none()) || (same_scheme && entry.id.is_none()) {
+            return Err(ErrorCode::MarshallingError);
+        }
+        if seen.insert((entry.perms, entry.scheme.clone(), entry.id.clone())) {
+            kept.push(entry);
+        }
+    }
+    Ok(kept)
 }
 
 /// What getACL shows to someone who may read but not administer: digest ids as `user:x` (reference:
