@@ -80,7 +80,9 @@ impl Shard {
                 Replay::Register(path, kind) => self.watches.add(path, key, kind),
                 Replay::Fire(event, path) => {
                     let Some(conn) = self.conns.get_mut(key) else { continue };
-                    encode_watch_event(&mut conn.output, event, path, Zxid::NONE);
+                    // Java has U+FFFD for malformed UTF-8 from the moment it reads a request.
+                    let path = String::from_utf8_lossy(path);
+                    encode_watch_event(&mut conn.output, event, path.as_bytes(), Zxid::NONE);
                     count_sent(conn, &self.links.counters);
                     Self::mark_dirty(&mut self.dirty, key, conn);
                 }
