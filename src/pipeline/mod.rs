@@ -12,6 +12,8 @@ mod owners;
 pub mod prep;
 mod prep_multi;
 mod prep_ops;
+#[cfg(test)]
+mod tests;
 
 pub use apply::Applier;
 pub use batch::{CommitBatch, Item};

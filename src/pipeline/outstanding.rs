@@ -45,6 +45,9 @@ pub struct Record {
     /// False: deleted by an outstanding change.
     pub exists: bool,
     pub stat: StatPersisted,
+    /// What the next sequential name ends in: the cversion, but counted on by pending creates when it overflows and
+    /// the tree refuses the new value (data-model 3).
+    pub sequence: i32,
     pub child_count: i32,
     pub acl: OwnedAcl,
     /// CRC-32 of path and data: the part of the node's digest that needs them.
@@ -82,9 +85,11 @@ impl Outstanding {
             return entry.record.exists.then(|| entry.record.clone());
         }
         let node = view.lookup(path)?;
+        let stat = node.persisted();
         Some(Record {
             exists: true,
-            stat: node.persisted(),
+            sequence: stat.cversion,
+            stat,
             child_count: node.num_children() as i32,
             acl: match node.acl().and_then(|acl| acl.list()) {
                 Some(list) => OwnedAcl::new(list),
@@ -134,11 +139,15 @@ impl Outstanding {
         }
     }
 
-    /// Every path with an outstanding change, and whether it will be an ephemeral of this session.
-    pub fn ephemerals_of(&self, session: i64) -> impl Iterator<Item = (&Arc<[u8]>, bool)> {
-        self.by_path.iter().map(move |(path, entry)| {
-            let record = &entry.record;
-            (path, record.exists && record.stat.ephemeral_owner == session)
+    /// Whether something outstanding touches this path, so that the tree no longer decides about it.
+    pub fn touches(&self, path: &[u8]) -> bool {
+        self.by_path.contains_key(path)
+    }
+
+    /// Touched paths that will be ephemerals of this session.
+    pub fn ephemerals_of(&self, session: i64) -> impl Iterator<Item = &Arc<[u8]>> {
+        self.by_path.iter().filter_map(move |(path, Entry { record, .. })| {
+            (record.exists && record.stat.ephemeral_owner == session).then_some(path)
         })
     }
 

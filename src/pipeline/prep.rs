@@ -247,6 +247,7 @@ impl Prep {
         let gone = Record {
             exists: false,
             stat: StatPersisted::default(),
+            sequence: 0,
             child_count: 0,
             acl: OwnedAcl::Open,
             content_crc: 0,

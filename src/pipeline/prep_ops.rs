@@ -1,7 +1,5 @@
 //! Validation of each kind of write, in the reference's order of checks (data-model 6): first failing row wins.
 
-use std::collections::HashSet;
-
 use super::outstanding::{OwnedAcl, Record};
 use super::owners::{parent_or_root, raw_owner};
 use super::prep::{Prep, PrepContext, Refusal, Write, next_version, reader};
@@ -148,7 +146,7 @@ impl Prep {
         self.require(cx, write, &parent.acl, perms::CREATE)?;
         let mut full = path.to_vec();
         if create_flags::is_sequential(request.flags) {
-            paths::push_sequence(&mut full, parent.stat.cversion);
+            paths::push_sequence(&mut full, parent.sequence);
         }
         if !paths::validate(&full) {
             return Err(ErrorCode::BadArguments);
@@ -163,7 +161,7 @@ impl Prep {
         self.check_quota(cx, &full, 1, bytes)?;
         let acl = AclList::decode(&mut Reader::new(&acl)).ok().flatten();
         let acl = acl.ok_or(ErrorCode::InvalidAcl)?;
-        let parent_cversion = parent.stat.cversion.wrapping_add(1);
+        let parent_cversion = parent.sequence.wrapping_add(1);
         // The record's type is the operation's; a createTTL got here only with a TTL, a createContainer always
         // makes one, and the rest are plain.
         let txn = CreateTxn {
@@ -192,6 +190,7 @@ impl Prep {
     ) {
         let mut after = parent.clone();
         after.child_count += 1;
+        after.sequence = txn.parent_cversion;
         // The tree refuses a cversion that wrapped; so does its picture here (data-model 3).
         if txn.parent_cversion > after.stat.cversion {
             after.stat.cversion = txn.parent_cversion;
@@ -210,6 +209,7 @@ impl Prep {
         let record = Record {
             exists: true,
             stat,
+            sequence: 0,
             child_count: 0,
             acl: OwnedAcl::new(txn.acl),
             content_crc: digest::path_data_crc(txn.path, txn.data),
@@ -356,15 +356,11 @@ impl Prep {
         out: &mut Vec<u8>,
     ) {
         cx.sessions.set_closing(write.session);
-        let applied = cx.tree.ephemerals_of(write.session).into_iter();
-        let mut doomed: HashSet<Box<[u8]>, ahash::RandomState> = applied.collect();
-        for (path, is_its) in self.outstanding.ephemerals_of(write.session.0) {
-            if is_its {
-                doomed.insert(path[..].into());
-            } else {
-                doomed.remove(&path[..]);
-            }
-        }
+        let mut doomed = cx.tree.ephemerals_of(write.session);
+        // A path that changes hands while this is prepared belongs to its next owner.
+        doomed.retain(|path| !self.outstanding.touches(path));
+        let pending = self.outstanding.ephemerals_of(write.session.0);
+        doomed.extend(pending.map(|path| Box::from(&path[..])));
         let start = out.len();
         if self.options.close_session_txn {
             out.put_int(doomed.len() as i32);

@@ -154,10 +154,6 @@ impl Conn {
         matches!(self.state, State::Fresh)
     }
 
-    pub fn is_command(&self) -> bool {
-        matches!(self.state, State::Command)
-    }
-
     /// Whether there is something that its peer still waits for, although it will send no more itself.
     pub fn owes_output(&self) -> bool {
         self.is_command() || (self.is_closing() && self.sent < self.output.len())
@@ -165,6 +161,11 @@ impl Conn {
 
     pub fn is_sessionless(&self) -> bool {
         matches!(self.state, State::Fresh | State::Command)
+    }
+
+    /// A four-letter word is being answered; what comes after the word is nobody's.
+    pub fn is_command(&self) -> bool {
+        matches!(self.state, State::Command)
     }
 
     pub fn is_closing(&self) -> bool {

@@ -142,6 +142,9 @@ impl Shard {
                 Step::Wait => {
                     if let Some(conn) = self.conns.get_mut(key) {
                         conn.input_waits = true;
+                        if conn.active().is_some() {
+                            self.touch(key);
+                        }
                     }
                     return taken;
                 }

@@ -35,6 +35,7 @@ use crate::watch::WatchTable;
 use crate::wire::four_letter::FourLetterWord;
 
 pub use conn::{Conn, ConnStats};
+pub use input::InputEffect;
 pub use report::{ConnReport, CounterSnapshot, ShardCounters, ShardReport, WatchDump};
 
 /// Settings of a client core (reference: configuration 3, 7, 8).

@@ -71,6 +71,10 @@ impl Shard {
         };
         let (zxid, (replays, complete)) = self.links.tree.read(|view| replay(view, &request));
         self.drain_to(zxid);
+        if self.conns.get(key).is_none_or(|conn| conn.is_closing()) {
+            // What was delivered just now closed it and forgot its watches; nobody would forget new ones.
+            return (zxid, Answer::ok());
+        }
         for replay in replays {
             match replay {
                 Replay::Register(path, kind) => self.watches.add(path, key, kind),

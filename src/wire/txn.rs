@@ -195,9 +195,7 @@ impl<'a> Txn<'a> {
                 Txn::Multi(MultiTxn { count, encoded: &start[..start.len() - r.rest().len()] })
             }
             OpCode::CreateSession => Txn::CreateSession { timeout_ms: r.int()? },
-            // Written without a record; at the top level the digest may follow at once. As a list it would be two
-            // empty paths, which no ephemeral has.
-            OpCode::CloseSession if r.is_empty() || is_lone_digest(r.rest()) => {
+            OpCode::CloseSession if r.is_empty() || is_bare_digest(r.rest()) => {
                 Txn::CloseSession { paths: None }
             }
             OpCode::CloseSession => Txn::CloseSession { paths: PathList::decode(r)? },
@@ -207,8 +205,10 @@ impl<'a> Txn<'a> {
     }
 }
 
-fn is_lone_digest(bytes: &[u8]) -> bool {
-    bytes.len() == TxnDigest::WIRE_BYTES && bytes.starts_with(&DIGEST_VERSION.to_be_bytes())
+/// A closeSession without a record may still have its digest (closeSessionTxn switched off). Nothing else is 12 bytes
+/// that begin with the digest's version: two paths take more.
+fn is_bare_digest(rest: &[u8]) -> bool {
+    rest.len() == TxnDigest::WIRE_BYTES && rest.starts_with(&DIGEST_VERSION.to_be_bytes())
 }
 
 fn path<'a>(r: &mut Reader<'a>) -> Result<&'a [u8]> {
