@@ -126,11 +126,7 @@ impl SessionTracker {
     /// over.
     pub fn apply_touches(&mut self, touches: impl IntoIterator<Item = Touch>) {
         for touch in touches {
-            // A late one, from a connection that the session has left since, must not shorten its life.
-            let due = self.due(touch.at, touch.timeout_ms);
-            if self.sessions.get(&touch.id).is_some_and(|session| session.due < due) {
-                self.touch(touch.id, touch.at, touch.timeout_ms);
-            }
+            self.touch(touch.id, touch.at, touch.timeout_ms);
         }
     }
 
