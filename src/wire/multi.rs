@@ -106,9 +106,7 @@ fn decode_op<'a>(code: i32, r: &mut Reader<'a>) -> std::result::Result<MultiOp<'
 
 /// The decoder of the reference rewrites some combinations of type and flag (client-protocol 9.1).
 fn rewrite_create(mut c: CreateRequest<'_>) -> std::result::Result<CreateRequest<'_>, MultiError> {
-    if c.acl.is_none() {
-        return Err(MultiError::NullAcl);
-    }
+    // A null ACL of createTTL is refused like one outside a multi.
     if c.op == OpCode::CreateTtl {
         if create_flags::is_known(c.flags) && !create_flags::is_ttl(c.flags) {
             c.op = if c.flags == create_flags::CONTAINER {
@@ -119,6 +117,9 @@ fn rewrite_create(mut c: CreateRequest<'_>) -> std::result::Result<CreateRequest
             c.ttl = -1;
         }
         return Ok(c);
+    }
+    if c.acl.is_none() {
+        return Err(MultiError::NullAcl);
     }
     if !create_flags::is_known(c.flags) || create_flags::is_ttl(c.flags) {
         return Err(DecodeError::BadValue("multi: create flags").into());
