@@ -45,6 +45,11 @@ pub const TABLE: &[Difference] = &[
         ours: "checked against the new one",
     },
     Difference {
+        what: "a multi that is refused for a null inside an ACL entry",
+        apache: "keeps the changes of the operations before as outstanding, until they are overwritten",
+        ours: "undoes them",
+    },
+    Difference {
         what: "a session that vanishes between admission and preparation",
         apache: "-12, which Java clients cannot represent",
         ours: "-112",

@@ -378,7 +378,11 @@ impl Generator {
             path.get_or_insert_default().extend_from_slice(tail);
         }
         let data = self.data();
-        let (acl, acl_text) = self.acl();
+        let (mut acl, mut acl_text) = self.acl();
+        // A null inside an entry makes the reference forget to undo a multi.
+        while in_multi && acl_text.contains(":null") {
+            (acl, acl_text) = self.acl();
+        }
         let body = bodies::create(path.as_deref(), data.as_deref(), &acl, flags, ttl);
         let len = data.map_or(-1, |d| d.len() as i64);
         (body, format!("{} data {len} flags {flags} ttl {ttl:?} {acl_text}", show(&path)))
