@@ -34,6 +34,16 @@
 //! - **Durability**: nothing is committed before the log says that it is on disk; a failed write
 //!   poisons the log.
 //!
+//! ## What measuring has changed
+//!
+//! - Threads are pinned only when a CPU is left over for everybody else. On a 2-CPU machine that also
+//!   ran its clients, pinning took a lone getData's median from 25 to 63 µs.
+//! - A client core wakes the Zab core only when it has sent it something. Waking it after every turn
+//!   cost a getData 20 µs of CPU on both cores together.
+//! - The tree's readers are validated by one sequence number for the whole tree (a seqlock), so
+//!   several fields, several nodes and "nothing is there" are consistent at one zxid, and a znode needs
+//!   no version of its own.
+//!
 //! Everything up to and including `pipeline` compiles without glommio, io-uring or libc.
 
 pub mod admin;

@@ -270,7 +270,10 @@ impl ZabCore {
                     self.resume_session(conn, session, &passwd, timeout_ms, now);
                 }
                 ToZab::Touches(touches) => self.parts.sessions.apply_touches(touches),
-                ToZab::Report(report) => report.add(Box::new(self.report(now, wall))),
+                ToZab::Report(report) => {
+                    let lists = report.wants_lists();
+                    report.add(Box::new(self.report(now, wall, lists)));
+                }
                 ToZab::Shutdown => self.stopping = true,
             }
         }
@@ -643,9 +646,10 @@ impl ZabCore {
         Ok(())
     }
 
-    fn report(&self, now: MonoMs, wall: WallMs) -> ZabReport {
+    fn report(&self, now: MonoMs, wall: WallMs, lists: bool) -> ZabReport {
         let stats = self.parts.log.stats();
-        let buckets = self.parts.sessions.dump().into_iter();
+        let buckets = if lists { self.parts.sessions.dump() } else { Vec::new() };
+        let buckets = buckets.into_iter();
         let expiry = buckets.map(|bucket| (wall + (bucket.due - now), bucket.sessions));
         ZabReport {
             last_zxid: self.parts.tree.tree().applied(),

@@ -74,5 +74,8 @@ pub enum ToShard {
 /// A question to all cores that each answers from its own state; what it asks lives with the asker. `part` is
 /// whatever the core offers (see the rooms' `report` modules).
 pub trait Report: Send + Sync + std::fmt::Debug {
+    /// Whether lists of connections, watches and sessions are wanted: they are dear on a large server.
+    fn wants_lists(&self) -> bool;
+
     fn add(&self, part: Box<dyn std::any::Any + Send>);
 }

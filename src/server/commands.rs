@@ -37,12 +37,22 @@ struct Gather {
     parts: Mutex<Vec<Box<dyn Any + Send>>>,
     expected: usize,
     until: Instant,
+    lists: bool,
 }
 
 impl Report for Gather {
+    fn wants_lists(&self) -> bool {
+        self.lists
+    }
+
     fn add(&self, part: Box<dyn Any + Send>) {
         self.parts.lock().unwrap_or_else(|e| e.into_inner()).push(part);
     }
+}
+
+fn wants_lists(word: FourLetterWord) -> bool {
+    let parts = Parts::of(word);
+    parts.connections || parts.sessions || parts.watch_summary || parts.watch_lists
 }
 
 /// What does not change while the server runs, and the ways to the cores. Shared by the client cores.
@@ -161,6 +171,7 @@ impl CommandHandler for Commands {
             parts: Mutex::default(),
             expected: if asks_cores { self.mailboxes.len() + 1 } else { 0 },
             until: Instant::now() + PATIENCE,
+            lists: wants_lists(word),
         });
         if asks_cores {
             self.tell_shards(&ToShard::Report(gather.clone()));
@@ -220,7 +231,7 @@ impl Shared {
             latency: latency(&counters),
             packets_received: counters.received as i64,
             packets_sent: counters.sent as i64,
-            connection_count: shards.iter().map(|shard| shard.connections.len() as i64).sum(),
+            connection_count: counters.connections as i64,
             outstanding: counters.outstanding as i64,
             last_zxid: zab.last_zxid,
             // The reference keeps the root under two names and counts both.

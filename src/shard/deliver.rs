@@ -64,7 +64,7 @@ impl Shard {
     pub(super) fn take_message(&mut self, message: ToShard) {
         match message {
             ToShard::Committed(batch) => self.deliver(&batch),
-            ToShard::Report(report) => report.add(Box::new(self.report())),
+            ToShard::Report(report) => report.add(Box::new(self.report(report.wants_lists()))),
             ToShard::ResetConnectionStats => self.reset_connection_stats(),
             ToShard::Shutdown => {
                 self.stopping = true;

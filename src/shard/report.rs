@@ -171,7 +171,11 @@ pub struct ShardReport {
 }
 
 impl Shard {
-    pub(super) fn report(&self) -> ShardReport {
+    /// What this core tells; without lists only its name.
+    pub(super) fn report(&self, lists: bool) -> ShardReport {
+        if !lists {
+            return ShardReport { shard: self.id, ..ShardReport::default() };
+        }
         let connections = self.conns.iter().filter(|(_, conn)| !conn.is_closing());
         let connections = connections.map(|(_, conn)| {
             let session = conn.session();

@@ -46,7 +46,7 @@ pub const TABLE: &[Difference] = &[
     },
     Difference {
         what: "a multi that is refused for a null inside an ACL entry",
-        apache: "keeps the changes of the operations before as outstanding, until they are overwritten",
+        apache: "keeps the changes of the operations before it as outstanding",
         ours: "undoes them",
     },
     Difference {
