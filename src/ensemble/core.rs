@@ -36,6 +36,9 @@ const APPLY_RUN_MAX: usize = 512;
 /// Bytes of events and replies after which a run ends.
 const APPLY_RUN_BYTES_MAX: usize = 4 << 20;
 
+/// Milliseconds between two looks at the space that is left for the log.
+const SPACE_CHECK_MS: MonoMs = 10_000;
+
 /// A zxid of every so many goes into the digest log (disk-format 5.3), of which so many are kept.
 const DIGEST_LOG_EVERY: i64 = 128;
 const DIGEST_LOG_MAX: usize = 1024;
@@ -63,6 +66,8 @@ pub struct CoreOptions {
     pub flush_batch_max: usize,
     /// How long a flush waits for more to come.
     pub flush_delay: Duration,
+    /// Milliseconds of a flush from which there is a warning.
+    pub fsync_warning_ms: i64,
 }
 
 /// The state that recovery built, handed to the core.
@@ -178,6 +183,7 @@ pub struct ZabCore {
     wake_armed: bool,
     stopping: bool,
     flush_us_min: Option<u64>,
+    next_space_check: MonoMs,
     committed: u64,
     sessions_expired: u64,
 }
@@ -213,6 +219,7 @@ impl ZabCore {
             wake_armed: false,
             stopping: false,
             flush_us_min: None,
+            next_space_check: 0,
             committed: 0,
             sessions_expired: 0,
         })
@@ -247,6 +254,7 @@ impl ZabCore {
             self.expire(now, wall);
         }
         self.sweep_containers(now, wall);
+        self.warn_of_low_space(now);
         self.share_chunk()?;
         self.submit_log()?;
         self.apply_committed()?;
@@ -470,10 +478,35 @@ impl ZabCore {
                 Some(Ok(flushed)) => {
                     let least = self.flush_us_min.unwrap_or(u64::MAX).min(flushed.micros);
                     self.flush_us_min = Some(least);
+                    self.warn_of_slow_flush(flushed.micros);
                     self.logged(flushed.up_to);
                 }
                 Some(Err(error)) => return Err(CoreExit::Log(error)),
             }
+        }
+    }
+
+    fn warn_of_slow_flush(&self, micros: u64) {
+        let ms = (micros / 1000) as i64;
+        if ms > self.options.fsync_warning_ms {
+            tracing::warn!(
+                "fsync-ing the write ahead log took {ms}ms which will adversely effect operation \
+                 latency; is the disk shared, or failing?"
+            );
+        }
+    }
+
+    /// A full disk is announced before it is full.
+    fn warn_of_low_space(&mut self, now: MonoMs) {
+        if now < self.next_space_check {
+            return;
+        }
+        self.next_space_check = now + SPACE_CHECK_MS;
+        if self.parts.log.space_low() {
+            tracing::error!(
+                "the disk of the log is nearly full: free space, or the next write that does not fit \
+                 stops this server (nothing acknowledged is lost)"
+            );
         }
     }
 

@@ -40,11 +40,33 @@ pub fn run(loaded: Loaded) -> ExitCode {
         );
         return ExitCode::Invocation;
     }
+    warn_of_the_unserved(&config);
     match start(&config) {
         Ok(server) => server.run_to_end(),
         Err((code, text)) => {
             tracing::error!("{text}");
             code
+        }
+    }
+}
+
+/// Settings that are read and have no effect in this version: each gets one line.
+fn warn_of_the_unserved(config: &Config) {
+    let throttle = &config.throttle;
+    let unserved = [
+        ("request_throttle_max_requests", throttle.requests_max > 0),
+        ("throttled_op_wait_time", throttle.throttled_op_wait_ms > 0),
+        ("largeRequestThreshold", throttle.large_request_bytes_min > 0),
+        ("connection_throttle_tokens", throttle.connection_tokens > 0),
+        ("enableEagerACLCheck", config.auth.eager_acl_check),
+        ("quorum.auth.enableSasl", config.peers.sasl),
+        ("java.security.auth.login.config (SASL)", config.auth.jaas_file.is_some()),
+        ("audit.enable", config.observability.audit),
+        ("client.portUnification (TLS)", config.client_tls.port_unification),
+    ];
+    for (key, is_set) in unserved {
+        if is_set {
+            tracing::warn!("{key} is set and has no effect in this version");
         }
     }
 }
@@ -201,6 +223,7 @@ fn core_options(config: &Config) -> CoreOptions {
         outstanding_txns_max: profile.zab_outstanding_txns_max,
         flush_batch_max: profile.flush_batch_max,
         flush_delay: Duration::from_micros(profile.flush_delay_us),
+        fsync_warning_ms: config.storage.fsync_warning_ms,
     }
 }
 
