@@ -118,11 +118,11 @@ fn rewrite_create(mut c: CreateRequest<'_>) -> std::result::Result<CreateRequest
         }
         return Ok(c);
     }
-    if c.acl.is_none() {
-        return Err(MultiError::NullAcl);
-    }
     if !create_flags::is_known(c.flags) || create_flags::is_ttl(c.flags) {
         return Err(DecodeError::BadValue("multi: create flags").into());
+    }
+    if c.acl.is_none() {
+        return Err(MultiError::NullAcl);
     }
     if c.flags == create_flags::CONTAINER {
         c.op = OpCode::CreateContainer;
