@@ -12,7 +12,7 @@ use crate::session::SessionTracker;
 use crate::tree::{TreeWriter, Violation, digest, path as paths};
 use crate::wire::jute::DecodeError;
 use crate::wire::txn::{DIGEST_VERSION, TxnDigest, TxnHeader};
-use crate::wire::{ErrorCode, JuteWrite, OpCode, Reader, StatPersisted};
+use crate::wire::{ErrorCode, JuteWrite, OpCode, StatPersisted};
 
 /// One write to validate.
 #[derive(Debug)]
@@ -301,9 +301,4 @@ impl From<DecodeError> for super::prep_ops::Undecodable {
     fn from(_: DecodeError) -> Self {
         super::prep_ops::Undecodable { consumes_zxid: false }
     }
-}
-
-/// A reader over a request body, for callers that only count.
-pub(super) fn reader(body: &[u8]) -> Reader<'_> {
-    Reader::new(body)
 }

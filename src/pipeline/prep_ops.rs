@@ -2,7 +2,7 @@
 
 use super::outstanding::{OwnedAcl, Record};
 use super::owners::{parent_or_root, raw_owner};
-use super::prep::{Prep, PrepContext, Refusal, Write, next_version, reader};
+use super::prep::{Prep, PrepContext, Refusal, Write, next_version};
 use super::prep_multi;
 use crate::base::Zxid;
 use crate::tree::NodeType;
@@ -38,7 +38,7 @@ pub(super) enum Decoded<'a> {
 
 impl<'a> Decoded<'a> {
     pub(super) fn decode(op: OpCode, body: &'a [u8]) -> Result<Decoded<'a>, Undecodable> {
-        let mut r = reader(body);
+        let mut r = Reader::new(body);
         Ok(match op {
             OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
                 Decoded::Create(CreateRequest::decode(op, &mut r)?)
@@ -169,7 +169,7 @@ impl Prep {
             path: &full,
             data: request.data,
             acl,
-            mode: txn_mode(request.op, mode),
+            mode,
             parent_cversion,
         };
         let start = out.len();
@@ -407,14 +407,6 @@ impl Prep {
 fn is_ephemeral(cx: &PrepContext<'_>, node: &Record) -> bool {
     let kind = cx.tree.tree().options().node_type(node.stat.ephemeral_owner);
     kind == Ok(NodeType::Ephemeral)
-}
-
-fn txn_mode(op: OpCode, mode: CreateMode) -> CreateMode {
-    match (op, mode) {
-        // create and create2 with a TTL flag cannot pass: their ttl is -1.
-        (OpCode::CreateContainer, _) => CreateMode::Container,
-        _ => mode,
-    }
 }
 
 fn path_for_delete(path: Option<&[u8]>) -> Result<&[u8], Refusal> {
