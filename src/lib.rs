@@ -51,6 +51,7 @@ pub mod auth;
 pub mod base;
 pub mod cli;
 pub mod ensemble;
+pub mod peer;
 pub mod pipeline;
 pub mod server;
 pub mod session;

@@ -62,6 +62,16 @@ impl Applier {
         self.quiet = false;
     }
 
+    /// Nobody is served any more, as during recovery.
+    pub fn go_quiet(&mut self) {
+        self.quiet = true;
+    }
+
+    /// Digests below `zxid` are not compared: the tree holds later changes already.
+    pub fn compare_digests_from(&mut self, zxid: Zxid) {
+        self.digests_from = zxid;
+    }
+
     /// Applies one transaction between the tree's `begin` and `publish`. Events and the reply are appended to
     /// `batch` in the order in which connections must see them. Answers the session that this transaction closed.
     pub fn apply(

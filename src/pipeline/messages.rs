@@ -8,6 +8,7 @@ use crate::auth::Identities;
 use crate::base::SessionId;
 use crate::base::slab::Key;
 use crate::session::Touch;
+use crate::tree::Tree;
 
 /// Names a connection from outside its core.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -65,10 +66,29 @@ pub enum ToShard {
     /// To be acted on once the tree is visible at the batch's zxid (the order rule).
     Committed(Arc<CommitBatch>),
     Report(Arc<dyn Report>),
+    /// No leader is known, or another state takes the place of this one: close every client's connection, and every
+    /// new one at its handshake.
+    Suspend,
+    /// Serve clients from this tree.
+    Serve(Serving),
     /// `crst`: forget what connections have done so far.
     ResetConnectionStats,
     /// Close every connection and stop.
     Shutdown,
+}
+
+/// How a client core serves.
+#[derive(Clone)]
+pub struct Serving {
+    pub tree: Arc<Tree>,
+    /// A learner's sync goes to the leader, in order with the writes of its session.
+    pub forward_sync: bool,
+}
+
+impl std::fmt::Debug for Serving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Serving(at {}, forward_sync {})", self.tree.applied(), self.forward_sync)
+    }
 }
 
 /// A question to all cores that each answers from its own state; what it asks lives with the asker. `part` is

@@ -150,6 +150,26 @@ impl Prep {
         Outcome::Txn(header.zxid)
     }
 
+    /// A forwarded write that must not be carried out: its server waits for a transaction all the same, and no zxid
+    /// may be left out.
+    pub fn refuse(
+        &mut self,
+        cx: &PrepContext<'_>,
+        write: &Write<'_>,
+        code: ErrorCode,
+        out: &mut Vec<u8>,
+    ) -> Zxid {
+        let header = self.next_header(cx, write);
+        self.error_txn(header, code, out);
+        header.zxid
+    }
+
+    /// Whether a body is what its operation asks for, so that a leader can make a transaction of it.
+    pub fn decodes(op: i32, body: &[u8]) -> bool {
+        let op = OpCode::from_code(op);
+        op.is_some_and(|op| super::prep_ops::Decoded::decode(op, body).is_ok())
+    }
+
     /// A createSession transaction; the id was made by the session tracker.
     pub fn create_session(
         &mut self,

@@ -14,7 +14,7 @@ pub struct Touch {
 
 /// The touches of one turn or one half tick, one per session. Owned by a client core (a learner
 /// keeps one for its leader); drained into [`super::SessionTracker::apply_touches`].
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct TouchBatch {
     touches: HashMap<SessionId, (MonoMs, i32), ahash::RandomState>,
 }

@@ -66,11 +66,29 @@ impl Shard {
             ToShard::Committed(batch) => self.deliver(&batch),
             ToShard::Report(report) => report.add(Box::new(self.report(report.wants_lists()))),
             ToShard::ResetConnectionStats => self.reset_connection_stats(),
+            ToShard::Suspend => self.suspend(),
+            ToShard::Serve(serving) => {
+                tracing::debug!("client core {}: {serving:?}", self.id);
+                self.drained = serving.tree.applied();
+                self.links.tree = serving.tree;
+                self.forward_sync = serving.forward_sync;
+                self.suspended = false;
+            }
             ToShard::Shutdown => {
                 self.stopping = true;
                 for key in self.conns.keys() {
                     self.close(key);
                 }
+            }
+        }
+    }
+
+    /// No leader is known: clients go to another server, or come back when there is one.
+    fn suspend(&mut self) {
+        self.suspended = true;
+        for key in self.conns.keys() {
+            if self.conns.get(key).is_some_and(|conn| !conn.is_command() && !conn.is_fresh()) {
+                self.close(key);
             }
         }
     }

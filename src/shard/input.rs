@@ -190,16 +190,21 @@ impl Shard {
                 ErrorCode::SessionClosedRequireSaslAuth,
             ),
             None => self.answer_and_close(key, header.xid, Zxid::NONE, ErrorCode::Unimplemented),
-            Some(op) if op.is_write() => self.forward_write(key, active.session, header, op, body),
+            Some(op) if op.is_write() || (op == OpCode::Sync && self.forward_sync) => {
+                self.forward_write(key, active.session, header, op, body)
+            }
             Some(op) => self.read(key, header.xid, op, body),
         }
     }
 
     /// Checks of the handshake in the reference's order (client-protocol 4.3).
     fn handshake(&mut self, key: Key, frame: &[u8]) -> Step {
-        let Ok(request) = ConnectRequest::decode(frame) else {
-            self.close(key);
-            return Step::Closed;
+        let request = match ConnectRequest::decode(frame) {
+            Ok(request) if !self.suspended => request,
+            _ => {
+                self.close(key);
+                return Step::Closed;
+            }
         };
         let applied = self.links.tree.applied();
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };

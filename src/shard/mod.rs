@@ -161,6 +161,10 @@ pub struct Shard {
     /// Milliseconds now, taken once per wake-up.
     now: MonoMs,
     stopping: bool,
+    /// No leader is known: handshakes are refused.
+    suspended: bool,
+    /// This server learns from another: a sync is its leader's to answer.
+    forward_sync: bool,
     /// Something was sent to the Zab core in this turn.
     wake_zab: bool,
 }
@@ -192,6 +196,8 @@ impl Shard {
             scratch: Vec::new(),
             now: 0,
             stopping: false,
+            suspended: false,
+            forward_sync: false,
             wake_zab: false,
         }
     }

@@ -57,6 +57,15 @@ impl Leading {
         candidates.filter(|zxid| met(*zxid)).max().unwrap_or(self.committed)
     }
 
+    /// Whether the servers for which `has` holds may decide.
+    pub fn is_quorum(&self, has: impl Fn(Sid) -> bool) -> bool {
+        self.quorum.is_met(has)
+    }
+
+    pub fn is_voter(&self, sid: Sid) -> bool {
+        self.quorum.voters().contains(&sid)
+    }
+
     pub fn proposed(&self) -> Zxid {
         self.proposed
     }

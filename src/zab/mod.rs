@@ -3,8 +3,13 @@
 //! A standalone server is an ensemble of one: the same request, transaction, log, commit, apply path with a
 //! quorum that its own log satisfies. Lives on the Zab core.
 
+pub mod discovery;
+pub mod election;
 pub mod leading;
+pub mod liveness;
 pub mod quorums;
+pub mod synchronisation;
+pub mod vote;
 
 pub use leading::Leading;
 pub use quorums::Quorum;

@@ -1,0 +1,162 @@
+//! What every role works with: the database, what waits to be applied, the clients.
+
+use std::sync::Arc;
+
+use super::database::{Database, Recovered};
+use super::host::{Fatal, Host};
+use super::queue::{ApplyQueue, Attached, Pending};
+use crate::auth::Auth;
+use crate::base::{MonoMs, SessionId, Sid, WallMs, Zxid};
+use crate::pipeline::prep::PrepOptions;
+use crate::pipeline::{ConnToken, Item};
+use crate::session::{SessionIds, password, password_matches};
+use crate::tree::OwnerOptions;
+use crate::zab::Quorum;
+use crate::zab::liveness::Limits;
+
+/// Settings of one server.
+#[derive(Clone, Debug)]
+pub struct PeerOptions {
+    pub sid: Sid,
+    /// The voters and their rule.
+    pub quorum: Quorum,
+    /// No peers and no election: the server is its own quorum.
+    pub standalone: bool,
+    /// This server has no vote.
+    pub observer: bool,
+    pub limits: Limits,
+    /// The version of the committed configuration, and its text as NEWLEADER carries it.
+    pub config_version: i64,
+    pub config_text: Vec<u8>,
+    /// Milliseconds between sweeps for empty containers and TTL nodes.
+    pub container_check_ms: i64,
+    /// At least this many milliseconds between two such deletions.
+    pub container_delete_gap_ms: i64,
+    /// Containers that never had a child go after this many milliseconds; 0 keeps them.
+    pub container_never_used_ms: i64,
+    /// Milliseconds by which a session's touch may reach this core late.
+    pub touch_slack_ms: i64,
+    /// Transactions prepared and not applied before no more requests are taken.
+    pub outstanding_txns_max: usize,
+    pub prep: PrepOptions,
+    pub owners: OwnerOptions,
+    /// `zookeeper.forceSnapshotSync`.
+    pub force_snapshot_sync: bool,
+    /// The log on disk serves learners that lag (`zookeeper.snapshotSizeFactor` is not negative).
+    pub log_sync: bool,
+    /// Longest data of a packet, bytes.
+    pub packet_bytes_max: usize,
+    /// `zookeeper.observer.syncEnabled`: observers log what they hear.
+    pub observer_logs: bool,
+    /// How long a learner waits between two tries to reach its leader, milliseconds.
+    pub leader_connect_delay_ms: i64,
+    /// `zookeeper.leaderServes`.
+    pub leader_serves: bool,
+}
+
+/// The numbers in the two epoch files; `accepted >= current`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Epochs {
+    pub accepted: i64,
+    pub current: i64,
+}
+
+/// Owned by the Zab core; lent to the role that this server has at the moment.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub options: PeerOptions,
+    pub db: Database,
+    pub queue: ApplyQueue,
+    pub attached: Attached,
+    pub session_ids: SessionIds,
+    pub auth: Arc<Auth>,
+    pub epochs: Epochs,
+    pub now: MonoMs,
+    pub wall: WallMs,
+    /// Everything up to here is durable in the own log.
+    pub durable: Zxid,
+    /// The last transaction given to the log. `durable <= appended`.
+    pub appended: Zxid,
+    pub stopping: bool,
+    pub sessions_expired: u64,
+    /// The own history could not be cut: the next leader is told that there is none, and sends everything.
+    pub claim_nothing: bool,
+}
+
+impl Core {
+    pub fn me(&self) -> Sid {
+        self.options.sid
+    }
+
+    /// Another history takes the place of this one; all of it is on disk.
+    pub fn adopt(&mut self, recovered: Recovered) {
+        self.db.replace(recovered);
+        let last = self.db.last();
+        self.queue.reset(last);
+        self.durable = last;
+        self.appended = last;
+    }
+
+    pub fn close_conn(&mut self, conn: ConnToken) {
+        self.queue.push(Pending::Item(Item::Close { conn }));
+    }
+
+    /// A transaction goes to the log.
+    pub fn append(&mut self, host: &mut dyn Host, zxid: Zxid, txn: &[u8]) -> Result<(), Fatal> {
+        host.append(zxid, txn)?;
+        self.appended = self.appended.max(zxid);
+        Ok(())
+    }
+
+    pub fn apply_ready(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
+        let Core { queue, db, attached, .. } = self;
+        db.applier.set_now(self.now);
+        queue.apply_ready(db, attached, host)
+    }
+
+    /// Applies everything given to the log, committed or not, for nobody: votes are cast with the state of the log,
+    /// or a new leader would be told of less than what a restart brings back (reference: zab 15.2).
+    pub fn fast_forward(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
+        self.attached.clear();
+        self.queue.forget_waiting();
+        self.queue.commit(self.appended);
+        let Core { queue, db, attached, .. } = self;
+        db.applier.go_quiet();
+        queue.apply_all(db, attached, host)?;
+        db.applier.go_live();
+        let last = self.db.last();
+        self.queue.reset(last);
+        Ok(())
+    }
+
+    /// A client resumes its session here. `alive`: the session may go on.
+    pub fn answer_resume(
+        &mut self,
+        conn: ConnToken,
+        session: SessionId,
+        timeout_ms: i32,
+        alive: bool,
+    ) {
+        let item = if alive {
+            self.attached.insert(session, conn);
+            Item::SessionReady { conn, session, timeout_ms, passwd: password(session) }
+        } else {
+            tracing::info!(
+                "session {session} cannot be resumed: it is gone or the password is wrong"
+            );
+            Item::SessionRejected { conn }
+        };
+        self.queue.push(Pending::Item(item));
+    }
+
+    /// The session's old connection here is closed before the password is looked at, as the reference does.
+    pub fn detach(&mut self, session: SessionId) {
+        if let Some(old) = self.attached.remove(&session) {
+            self.close_conn(old);
+        }
+    }
+
+    pub fn password_fits(&self, session: SessionId, passwd: &[u8]) -> bool {
+        password_matches(session, passwd)
+    }
+}

@@ -1,0 +1,244 @@
+//! Requests become proposals: those of this server's own clients, those that learners forward, and its own.
+
+use super::learners::{NOBODY, OWN, owner_of};
+use super::{COUNTER_MAX, Leader};
+use crate::auth::{Identities, Identity};
+use crate::base::SessionId;
+use crate::peer::core::Core;
+use crate::peer::host::{Host, LinkId};
+use crate::peer::queue::{Connecting, Pending, Waiting};
+use crate::pipeline::apply::ReplyTo;
+use crate::pipeline::messages::RequestBatch;
+use crate::pipeline::{ConnToken, Outcome, PrepContext, Write};
+use crate::session::SessionFault;
+use crate::wire::quorum_packet::{ForwardedRequest, QuorumPacket};
+use crate::wire::{ErrorCode, JuteWrite, OpCode, Reader};
+
+/// Who asked.
+#[derive(Clone, Copy)]
+enum Asker {
+    Client(ReplyTo),
+    Learner,
+    Server,
+}
+
+impl Leader {
+    /// Whether another request may be taken: memory is bounded, and the epoch has zxids left.
+    pub fn takes_requests(&self, core: &Core) -> bool {
+        self.is_serving()
+            && core.queue.len() < core.options.outstanding_txns_max
+            && !self.is_used_up()
+    }
+
+    /// The epoch's zxids are given out: only another election makes new ones.
+    pub fn is_used_up(&self) -> bool {
+        self.prep.last_zxid().counter() >= COUNTER_MAX
+    }
+
+    pub fn client_requests(&mut self, core: &mut Core, batch: &RequestBatch) {
+        for request in &batch.requests {
+            let conn = ConnToken { shard: batch.shard, conn: request.conn };
+            // A session that was resumed elsewhere since: its old connection is being closed.
+            if core.attached.get(&request.session) != Some(&conn) {
+                core.close_conn(conn);
+                continue;
+            }
+            let write = Write {
+                session: request.session,
+                cxid: request.xid,
+                op: request.op,
+                body: &batch.bytes[request.body.start as usize..request.body.end as usize],
+                identities: &request.identities,
+            };
+            self.prepare(core, &write, Asker::Client(ReplyTo { conn, xid: request.xid }));
+        }
+    }
+
+    fn prepare(&mut self, core: &mut Core, write: &Write<'_>, asker: Asker) {
+        let start = self.open_packet();
+        let Core { db, auth, wall, .. } = core;
+        let mut cx = PrepContext { tree: &db.tree, sessions: &mut db.sessions, auth, now: *wall };
+        let outcome = self.prep.prepare(&mut cx, write, &mut self.chunk);
+        let reply = match asker {
+            Asker::Client(to) => Some(to),
+            Asker::Learner | Asker::Server => None,
+        };
+        let refused = match outcome {
+            Outcome::Txn(zxid) => {
+                let waiting = Waiting { reply, connect: None };
+                return self.push_txn(core, zxid, start, waiting);
+            }
+            Outcome::Refused(code) => code,
+            Outcome::Dropped => ErrorCode::SessionExpired,
+        };
+        self.chunk.truncate(start);
+        match (asker, outcome) {
+            // Its server waits for a transaction, whatever becomes of the request.
+            (Asker::Learner, _) => self.refuse(core, write, refused),
+            (Asker::Client(to), Outcome::Dropped) => core.close_conn(to.conn),
+            (Asker::Client(to), _) => {
+                core.queue.push(Pending::Refused { to, code: refused.code() });
+            }
+            (Asker::Server, _) => {}
+        }
+    }
+
+    /// An error transaction for a forwarded request.
+    fn refuse(&mut self, core: &mut Core, write: &Write<'_>, code: ErrorCode) {
+        let start = self.open_packet();
+        let Core { db, auth, wall, .. } = core;
+        let cx = PrepContext { tree: &db.tree, sessions: &mut db.sessions, auth, now: *wall };
+        let zxid = self.prep.refuse(&cx, write, code, &mut self.chunk);
+        self.push_txn(core, zxid, start, Waiting::default());
+    }
+
+    /// A REQUEST packet.
+    pub(super) fn request(
+        &mut self,
+        core: &mut Core,
+        host: &mut dyn Host,
+        link: LinkId,
+        packet: &QuorumPacket<'_>,
+    ) -> Result<(), String> {
+        let data = packet.data.unwrap_or_default();
+        let request = ForwardedRequest::decode(data).map_err(|e| format!("REQUEST: {e}"))?;
+        if request.op == OpCode::Sync.code() {
+            self.sync(host, link);
+            return Ok(());
+        }
+        if request.op == OpCode::CreateSession.code() {
+            let timeout_ms = Reader::new(request.body).int();
+            let timeout_ms = timeout_ms.map_err(|e| format!("createSession: {e}"))?;
+            self.forwarded_session(core, link, request.session, timeout_ms);
+            return Ok(());
+        }
+        let ids = packet.authinfo.into_iter().flat_map(|ids| ids.iter());
+        let identities = ids.fold(Identities::none(), |ids, (scheme, id)| {
+            let (scheme, id) = (String::from_utf8_lossy(scheme), String::from_utf8_lossy(id));
+            ids.with(Identity::new(&scheme, &id))
+        });
+        let write = Write {
+            session: request.session,
+            cxid: request.cxid,
+            op: request.op,
+            body: request.body,
+            identities: &identities,
+        };
+        match self.may_forward(core, link, &request) {
+            Ok(()) => self.prepare(core, &write, Asker::Learner),
+            Err(code) => self.refuse(core, &write, code),
+        }
+        Ok(())
+    }
+
+    /// Only what a session's present server may ask for (reference: zab 12.5, 13.1).
+    fn may_forward(
+        &self,
+        core: &mut Core,
+        link: LinkId,
+        request: &ForwardedRequest<'_>,
+    ) -> Result<(), ErrorCode> {
+        let op = OpCode::from_code(request.op).filter(|op| op.is_write());
+        let op = op.ok_or(ErrorCode::Unimplemented)?;
+        if op == OpCode::CloseSession || request.session == NOBODY {
+            return Ok(());
+        }
+        match core.db.sessions.check(request.session, owner_of(link)) {
+            Ok(()) => Ok(()),
+            Err(SessionFault::Expired) => Err(ErrorCode::SessionExpired),
+            Err(SessionFault::Moved) => Err(ErrorCode::SessionMoved),
+        }
+    }
+
+    /// A learner's client gets a session; its id was made there.
+    fn forwarded_session(
+        &mut self,
+        core: &mut Core,
+        link: LinkId,
+        session: SessionId,
+        timeout_ms: i32,
+    ) {
+        core.db.sessions.create(session, timeout_ms, core.now);
+        // It was just made; one that is closing keeps its end.
+        let _ = core.db.sessions.set_owner(session, owner_of(link));
+        self.propose_session(core, session, timeout_ms, Waiting::default());
+    }
+
+    pub fn create_session(&mut self, core: &mut Core, conn: ConnToken, timeout_ms: i32) {
+        let session = core.session_ids.next_id();
+        core.db.sessions.create(session, timeout_ms, core.now);
+        let _ = core.db.sessions.set_owner(session, OWN);
+        core.attached.insert(session, conn);
+        let connect = Some(Connecting { conn, session, timeout_ms });
+        self.propose_session(core, session, timeout_ms, Waiting { reply: None, connect });
+    }
+
+    fn propose_session(
+        &mut self,
+        core: &mut Core,
+        session: SessionId,
+        timeout_ms: i32,
+        waiting: Waiting,
+    ) {
+        let start = self.open_packet();
+        let zxid = self.prep.create_session(core.wall, session, timeout_ms, &mut self.chunk);
+        self.push_txn(core, zxid, start, waiting);
+    }
+
+    pub fn resume_session(
+        &mut self,
+        core: &mut Core,
+        conn: ConnToken,
+        session: SessionId,
+        passwd: &[u8],
+        timeout_ms: i32,
+    ) {
+        core.detach(session);
+        let sessions = &mut core.db.sessions;
+        let alive = sessions.contains(session) && !sessions.is_closing(session);
+        let alive = alive && core.password_fits(session, passwd);
+        if alive {
+            core.db.sessions.touch(session, core.now, timeout_ms);
+            let _ = core.db.sessions.set_owner(session, OWN);
+        }
+        core.answer_resume(conn, session, timeout_ms, alive);
+    }
+
+    /// Sessions that were not heard of in time. Touches are gathered on the client cores, so what is due is looked at
+    /// once the touches made before that have arrived.
+    pub(super) fn expire_sessions(&mut self, core: &mut Core) {
+        if core.stopping {
+            return;
+        }
+        for session in core.db.sessions.expire_due(core.now - core.options.touch_slack_ms) {
+            tracing::info!("Expiring session {session}, timeout exceeded");
+            core.sessions_expired += 1;
+            self.internal(core, session, OpCode::CloseSession, &[]);
+        }
+    }
+
+    /// A write that the server asks of itself.
+    fn internal(&mut self, core: &mut Core, session: SessionId, op: OpCode, body: &[u8]) {
+        let identities = Identities::none();
+        let write = Write { session, cxid: 0, op: op.code(), body, identities: &identities };
+        self.prepare(core, &write, Asker::Server);
+    }
+
+    /// Empty containers and TTL nodes that are over (data-model 4.1).
+    pub(super) fn sweep_containers(&mut self, core: &mut Core) {
+        if core.now >= self.next_sweep && self.reap.is_empty() {
+            self.next_sweep = core.now + core.options.container_check_ms;
+            let never_used = core.options.container_never_used_ms;
+            self.reap.extend(core.db.tree.reap_candidates(core.wall, never_used));
+        }
+        while core.now >= self.next_reap
+            && let Some(path) = self.reap.pop_front()
+        {
+            self.next_reap = core.now + core.options.container_delete_gap_ms;
+            tracing::info!("Attempting to delete candidate container: {}", path.escape_ascii());
+            let mut body = Vec::new();
+            body.put_buffer(Some(&path));
+            self.internal(core, NOBODY, OpCode::DeleteContainer, &body);
+        }
+    }
+}

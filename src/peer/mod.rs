@@ -1,0 +1,462 @@
+//! One server of an ensemble, whole and pure: votes, leads or learns, prepares, logs, commits, applies.
+//!
+//! [`Peer`] takes what happens (time, packets, votes, requests, "durable up to here") and calls its [`Host`] for
+//! everything that touches the world. No clock, no IO, no waiting. The Zab core's loop runs it on its ring, the
+//! simulator in memory. A standalone server is one that leads itself from the start.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`host`] | what the machine asks of the world |
+//! | `core` | what every role works with |
+//! | `database`, `proposal`, `source` | tree, sessions, shared transaction bytes, snapshots in the making |
+//! | `queue` | what is applied in its turn; the order rule, writer's side |
+//! | `leader` | leading: discovery, synchronisation, broadcast, requests |
+//! | `learner` | following and observing |
+//!
+//! A turn: [`Peer::set_time`], inputs, [`Peer::end_turn`]. Between turns `applied <= committed` holds, and everything
+//! prepared or received is with the log.
+
+#![forbid(unsafe_code)]
+
+mod core;
+pub mod database;
+pub mod host;
+mod leader;
+mod learner;
+mod proposal;
+mod queue;
+mod source;
+mod status;
+
+use std::sync::Arc;
+
+pub use self::core::{Epochs, PeerOptions};
+pub use database::Recovered;
+pub use host::{EpochFile, Fatal, Host, LinkId, ServerState};
+pub use proposal::Proposal;
+pub use source::Source;
+pub use status::PeerStatus;
+
+use self::core::Core;
+use self::database::Database;
+use self::leader::Leader;
+use self::learner::Learner;
+use self::queue::ApplyQueue;
+use crate::auth::Auth;
+use crate::base::{MonoMs, Sid, WallMs, Zxid};
+use crate::pipeline::messages::{Serving, ToShard, ToZab};
+use crate::pipeline::{CommitBatch, ConnToken, Item};
+use crate::session::SessionIds;
+use crate::zab::election::{Election, ElectionEffect, InitialVote, PeerState};
+
+/// Transactions kept in memory for learners, at least (`zookeeper.commitLogCount`).
+pub const COMMIT_LOG_COUNT_MIN: usize = 500;
+
+/// Why a role ends.
+#[derive(Debug)]
+enum Leave {
+    /// Back to the election.
+    Role(String),
+    /// The server must stop.
+    Fatal(Fatal),
+}
+
+impl Leave {
+    fn role(why: String) -> Leave {
+        Leave::Role(why)
+    }
+}
+
+/// How a call of a role went.
+type Turn = Result<(), Leave>;
+
+#[derive(Debug)]
+enum Role {
+    Looking,
+    Leading(Box<Leader>),
+    Learning(Box<Learner>),
+}
+
+/// The server. Owned by the Zab core.
+#[derive(Debug)]
+pub struct Peer {
+    core: Core,
+    role: Role,
+    election: Option<Election>,
+    /// Client cores serve this tree at the moment.
+    serving: bool,
+    effects: Vec<ElectionEffect>,
+    /// What must end the role once the disk has finished.
+    leaving: Option<String>,
+}
+
+/// What a server starts with.
+#[derive(Debug)]
+pub struct PeerParts {
+    pub recovered: Recovered,
+    pub epochs: Epochs,
+    pub session_ids: SessionIds,
+    pub auth: Arc<Auth>,
+    /// `None` on a standalone server.
+    pub election: Option<Election>,
+    /// Transactions kept in memory for learners that lag a little.
+    pub commit_log_count: usize,
+}
+
+impl Peer {
+    pub fn new(options: PeerOptions, parts: PeerParts) -> Peer {
+        let PeerParts { recovered, epochs, session_ids, auth, election, commit_log_count } = parts;
+        let db = Database::new(recovered, commit_log_count.max(COMMIT_LOG_COUNT_MIN));
+        let last = db.last();
+        Peer {
+            core: Core {
+                options,
+                db,
+                queue: ApplyQueue::new(last),
+                attached: Default::default(),
+                session_ids,
+                auth,
+                epochs,
+                now: 0,
+                wall: 0,
+                durable: last,
+                appended: last,
+                stopping: false,
+                sessions_expired: 0,
+                claim_nothing: false,
+            },
+            role: Role::Looking,
+            election,
+            serving: false,
+            effects: Vec::new(),
+            leaving: None,
+        }
+    }
+
+    /// Begins: a standalone server serves at once, a member of an ensemble looks for a leader.
+    pub fn start(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
+        if self.core.options.standalone {
+            self.role = Role::Leading(Box::new(Leader::standalone(&self.core)));
+            self.follow_role(host);
+            return Ok(());
+        }
+        host.control_shards(ToShard::Suspend);
+        self.look(host)
+    }
+
+    /// The clocks, once per turn: `now` since the start, `wall` since 1970, both in milliseconds.
+    pub fn set_time(&mut self, now: MonoMs, wall: WallMs) {
+        self.core.now = now;
+        self.core.wall = wall;
+    }
+
+    // Inputs.
+
+    /// Everything up to `up_to` is in the log, durably.
+    pub fn logged(&mut self, up_to: Zxid) {
+        self.core.durable = self.core.durable.max(up_to);
+    }
+
+    /// Whether another message of a client core may be taken now.
+    pub fn takes_messages(&self) -> bool {
+        match &self.role {
+            Role::Leading(leader) => !leader.is_serving() || leader.takes_requests(&self.core),
+            Role::Learning(learner) => learner.has_room(&self.core),
+            Role::Looking => true,
+        }
+    }
+
+    /// A client core says something. Reports are not for this machine.
+    pub fn message(&mut self, host: &mut dyn Host, message: ToZab) {
+        let core = &mut self.core;
+        match (message, &mut self.role) {
+            (ToZab::Shutdown, _) => core.stopping = true,
+            (ToZab::Report(_), _) => {}
+            (message, _) if !self.serving => refuse_message(host, &message),
+            (ToZab::Requests(batch), Role::Leading(leader)) => leader.client_requests(core, &batch),
+            (ToZab::Requests(batch), Role::Learning(learner)) => {
+                learner.client_requests(core, &batch);
+            }
+            (ToZab::CreateSession { conn, timeout_ms }, Role::Leading(leader)) => {
+                leader.create_session(core, conn, timeout_ms);
+            }
+            (ToZab::CreateSession { conn, timeout_ms }, Role::Learning(learner)) => {
+                learner.create_session(core, conn, timeout_ms);
+            }
+            (ToZab::ResumeSession { conn, session, passwd, timeout_ms }, Role::Leading(leader)) => {
+                leader.resume_session(core, conn, session, &passwd, timeout_ms)
+            }
+            (
+                ToZab::ResumeSession { conn, session, passwd, timeout_ms },
+                Role::Learning(learner),
+            ) => learner.resume_session(core, conn, session, &passwd, timeout_ms),
+            (ToZab::Touches(touches), Role::Leading(_)) => core.db.sessions.apply_touches(touches),
+            (ToZab::Touches(touches), Role::Learning(learner)) => learner.touch(touches),
+            (message, Role::Looking) => refuse_message(host, &message),
+        }
+    }
+
+    /// A notification's body from another server.
+    pub fn vote(&mut self, host: &mut dyn Host, from: Sid, body: &[u8]) -> Result<(), Fatal> {
+        if let Some(election) = &mut self.election {
+            election.receive(self.core.now, from, body, &mut self.effects);
+        }
+        self.run_election(host)
+    }
+
+    /// A connection on the quorum port, ours or a learner's, is established.
+    pub fn link_up(&mut self, host: &mut dyn Host, link: LinkId) {
+        match &mut self.role {
+            Role::Leading(leader) if !self.core.options.standalone => {
+                leader.link_up(&self.core, host, link);
+            }
+            Role::Learning(learner) => learner.link_up(&self.core, host, link),
+            _ => host.close(link),
+        }
+    }
+
+    /// It is gone, or never came up.
+    pub fn link_down(&mut self, host: &mut dyn Host, link: LinkId, why: &str) -> Result<(), Fatal> {
+        let turn = match &mut self.role {
+            Role::Leading(leader) => {
+                leader.link_down(link, why);
+                Ok(())
+            }
+            Role::Learning(learner) => learner.link_down(&self.core, link, why),
+            Role::Looking => Ok(()),
+        };
+        self.after(host, turn)
+    }
+
+    /// Bytes that a link has received and that were not taken before. Answers how many are taken; the rest is to be
+    /// offered again with more behind it, and in every turn.
+    pub fn link_input(
+        &mut self,
+        host: &mut dyn Host,
+        link: LinkId,
+        bytes: &[u8],
+    ) -> Result<usize, Fatal> {
+        let taken = match &mut self.role {
+            Role::Leading(leader) => {
+                return leader.link_input(&mut self.core, host, link, bytes);
+            }
+            Role::Learning(learner) if learner.link() == link => {
+                learner.link_input(&mut self.core, host, bytes)
+            }
+            _ => return Ok(bytes.len()),
+        };
+        match taken {
+            Ok(taken) => Ok(taken),
+            Err(leave) => self.after(host, Err(leave)).map(|()| bytes.len()),
+        }
+    }
+
+    /// What [`Host::adopt_received_snapshot`] was asked for is done.
+    pub fn snapshot_adopted(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
+        let turn = match &mut self.role {
+            Role::Learning(learner) => learner.snapshot_adopted(&mut self.core, host),
+            _ => Ok(()),
+        };
+        self.after(host, turn)?;
+        match self.leaving.take() {
+            Some(why) => self.after(host, Err(Leave::Role(why))),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a turn; everything that it led to is with the host when this returns.
+    pub fn end_turn(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
+        self.tick(host)?;
+        let core = &mut self.core;
+        let turn = match &mut self.role {
+            Role::Leading(leader) => {
+                let turn = leader.end_turn(core, host);
+                let turn = turn.and_then(|()| Ok(leader.own_history_durable(core, host)?));
+                let used_up = leader.is_used_up() && core.queue.is_empty();
+                match turn {
+                    Ok(()) if used_up && !core.options.standalone => {
+                        Err(Leave::role("the epoch has no zxids left".to_owned()))
+                    }
+                    turn => turn,
+                }
+            }
+            Role::Learning(learner) => learner.end_turn(core, host),
+            Role::Looking => Ok(core.apply_ready(host)?),
+        };
+        self.after(host, turn)?;
+        self.follow_role(host);
+        if host.snapshot_due() {
+            let Database { tree, sessions, .. } = &self.core.db;
+            host.write_snapshot(Source::new(tree, sessions));
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
+        let turn = match &mut self.role {
+            Role::Leading(leader) => leader.tick(&mut self.core, host),
+            Role::Learning(learner) => learner.tick(&mut self.core, host),
+            Role::Looking => Ok(()),
+        };
+        self.after(host, turn)?;
+        if let Some(election) = &mut self.election {
+            election.tick(self.core.now, host.votes_delivered(), &mut self.effects);
+        }
+        self.run_election(host)
+    }
+
+    /// When something is due by the clock, in milliseconds as [`Peer::set_time`] is given them.
+    pub fn next_due(&self) -> MonoMs {
+        let role = match &self.role {
+            Role::Leading(leader) => leader.next_due(&self.core),
+            Role::Learning(learner) => learner.next_due(),
+            Role::Looking => MonoMs::MAX,
+        };
+        let election = self.election.as_ref().and_then(Election::next_due);
+        role.min(election.unwrap_or(MonoMs::MAX))
+    }
+
+    /// Committed work waits for client cores to make room.
+    pub fn is_held_up(&self) -> bool {
+        self.core.queue.next_is_ready()
+    }
+
+    /// Nothing is prepared, under way or waiting.
+    pub fn is_idle(&self) -> bool {
+        self.core.queue.is_empty()
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.core.stopping
+    }
+
+    // Roles.
+
+    fn look(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
+        let init = InitialVote { zxid: self.core.db.last(), peer_epoch: self.core.epochs.current };
+        if let Some(election) = &mut self.election {
+            election.look(self.core.now, init, &mut self.effects);
+        }
+        self.follow_role(host);
+        self.run_election(host)
+    }
+
+    fn run_election(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                ElectionEffect::Send { to, bytes } => host.send_vote(to, bytes),
+                ElectionEffect::ConnectAll => host.connect_all_voters(),
+                ElectionEffect::Elected { state, vote } => {
+                    self.take_role(host, state, vote.leader)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_role(
+        &mut self,
+        host: &mut dyn Host,
+        state: PeerState,
+        leader: Sid,
+    ) -> Result<(), Fatal> {
+        self.role = match state {
+            PeerState::Leading => Role::Leading(Box::new(Leader::elected(&mut self.core, host)?)),
+            PeerState::Following | PeerState::Observing => {
+                Role::Learning(Box::new(Learner::new(&self.core, host, leader)))
+            }
+            PeerState::Looking => Role::Looking,
+        };
+        tracing::info!("{state:?}, the leader is {}", leader.0);
+        self.follow_role(host);
+        Ok(())
+    }
+
+    /// Carries out what a role's call came to.
+    fn after(&mut self, host: &mut dyn Host, turn: Turn) -> Result<(), Fatal> {
+        let why = match turn {
+            Ok(()) => return Ok(()),
+            Err(Leave::Fatal(fatal)) => return Err(fatal),
+            Err(Leave::Role(why)) => why,
+        };
+        if let Role::Learning(learner) = &self.role
+            && learner.is_adopting()
+        {
+            self.leaving = Some(why);
+            return Ok(());
+        }
+        tracing::warn!("looking for a leader: {why}");
+        self.suspend(host);
+        match std::mem::replace(&mut self.role, Role::Looking) {
+            Role::Leading(mut leader) => leader.leave(&mut self.core, host)?,
+            Role::Learning(mut learner) => learner.leave(&mut self.core, host),
+            Role::Looking => {}
+        }
+        self.core.fast_forward(host)?;
+        self.look(host)
+    }
+
+    fn suspend(&mut self, host: &mut dyn Host) {
+        if std::mem::replace(&mut self.serving, false) {
+            host.control_shards(ToShard::Suspend);
+        }
+    }
+
+    /// Client cores and operators are told what this server is now.
+    fn follow_role(&mut self, host: &mut dyn Host) {
+        let (state, serves, epoch) = match &self.role {
+            Role::Looking => (ServerState::Looking, false, None),
+            Role::Leading(_) if self.core.options.standalone => {
+                (ServerState::Standalone, true, None)
+            }
+            Role::Leading(leader) => {
+                (ServerState::Leading, leader.is_serving(), Some(leader.epoch()))
+            }
+            Role::Learning(learner) => {
+                let observing = self.core.options.observer;
+                let state = if observing { ServerState::Observing } else { ServerState::Following };
+                (state, learner.is_serving(), Some(learner.epoch()))
+            }
+        };
+        if serves == self.serving {
+            return;
+        }
+        if !serves {
+            self.suspend(host);
+            return host.show_state(ServerState::Looking, self.core.db.tree.tree());
+        }
+        if let (Some(election), Some(epoch)) = (&mut self.election, epoch) {
+            election.synchronised(epoch);
+        }
+        self.serving = true;
+        let tree = self.core.db.tree.tree();
+        host.show_state(state, tree);
+        if state == ServerState::Leading && !self.core.options.leader_serves {
+            return;
+        }
+        let forward_sync = matches!(self.role, Role::Learning(_));
+        host.control_shards(ToShard::Serve(Serving { tree: tree.clone(), forward_sync }));
+    }
+}
+
+/// Nobody is served: whoever asks must try another server.
+fn refuse_message(host: &mut dyn Host, message: &ToZab) {
+    let mut items = Vec::new();
+    match message {
+        ToZab::CreateSession { conn, .. } | ToZab::ResumeSession { conn, .. } => {
+            items.push(Item::Close { conn: *conn });
+        }
+        ToZab::Requests(batch) => items.extend(batch.requests.iter().map(|request| {
+            let conn = ConnToken { shard: batch.shard, conn: request.conn };
+            Item::Close { conn }
+        })),
+        _ => {}
+    }
+    // A core without room is being suspended, which closes all of its connections.
+    if !items.is_empty() && host.shards_have_room() {
+        // Below every zxid: it waits for no tree.
+        let batch = CommitBatch { zxid: Zxid(i64::MIN), bytes: Vec::new(), items };
+        host.to_shards(&Arc::new(batch));
+        host.wake_shards();
+    }
+}

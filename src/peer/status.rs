@@ -1,0 +1,67 @@
+//! What a server tells about itself.
+
+use super::{Peer, Role};
+use crate::base::{Sid, Zxid};
+
+/// For reports; taken between two turns.
+#[derive(Clone, Debug, Default)]
+pub struct PeerStatus {
+    pub last_zxid: Zxid,
+    pub sessions: usize,
+    pub digests: Vec<(Zxid, u64)>,
+    pub digest_mismatches: u64,
+    /// Transactions applied since start.
+    pub applied: u64,
+    pub sessions_expired: u64,
+    /// Prepared or received, not applied.
+    pub outstanding: usize,
+    /// Followers and observers that are up to date, on a leader.
+    pub synced_followers: usize,
+    pub synced_observers: usize,
+    pub learners: usize,
+    pub leader: Option<Sid>,
+    pub epoch: i64,
+}
+
+impl Peer {
+    pub fn status(&self) -> PeerStatus {
+        let core = &self.core;
+        let mut status = PeerStatus {
+            last_zxid: core.db.last(),
+            sessions: core.db.sessions.len(),
+            digests: core.db.digests(),
+            digest_mismatches: core.db.applier.digest_mismatches,
+            applied: core.queue.applied_count,
+            sessions_expired: core.sessions_expired,
+            outstanding: core.queue.len(),
+            epoch: core.epochs.current,
+            ..PeerStatus::default()
+        };
+        match &self.role {
+            Role::Leading(leader) => {
+                let (followers, observers) = leader.synced_learners();
+                status.synced_followers = followers;
+                status.synced_observers = observers;
+                status.learners = leader.learner_count();
+                status.leader = Some(core.me());
+            }
+            Role::Learning(learner) => status.leader = Some(learner.leader()),
+            Role::Looking => {}
+        }
+        status
+    }
+
+    /// Sessions by the time at which they end, for `dump`.
+    pub fn session_buckets(&self) -> Vec<crate::session::SessionBucket> {
+        self.core.db.sessions.dump()
+    }
+
+    /// The state of the tree, for tests that compare servers.
+    pub fn tree(&self) -> &crate::tree::TreeWriter {
+        &self.core.db.tree
+    }
+
+    pub fn sessions(&self) -> &crate::session::SessionTracker {
+        &self.core.db.sessions
+    }
+}
