@@ -4,6 +4,7 @@
 //! Watermarks, at any instant: `visible (applied) <= committed <= logged by a quorum <= proposed`.
 
 mod core;
+pub mod net;
 mod report;
 mod snapshots;
 mod wake;

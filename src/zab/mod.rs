@@ -6,6 +6,7 @@
 pub mod discovery;
 pub mod election;
 pub mod leading;
+pub mod links;
 pub mod liveness;
 pub mod quorums;
 pub mod synchronisation;

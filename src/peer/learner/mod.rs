@@ -49,7 +49,7 @@ enum Stage {
     Synchronising,
     /// NEWLEADER has come; the received tree waits for the log to be idle, or becomes durable.
     Adopting {
-        tree: Option<Recovered>,
+        tree: Option<Box<Recovered>>,
         under_way: bool,
     },
     /// What was decided is being flushed.
@@ -72,7 +72,7 @@ pub(super) struct Learner {
     /// The leader is one of ours.
     ringkeeper: bool,
     /// A tree was received and waits for NEWLEADER.
-    received: Option<Recovered>,
+    received: Option<Box<Recovered>>,
     /// Before UPTODATE: proposals in order, and which of them are committed.
     not_logged: VecDeque<Proposal>,
     decided: VecDeque<Zxid>,

@@ -73,7 +73,7 @@ impl Learner {
             std::mem::replace(&mut self.stage, Stage::Synchronising)
         {
             tracing::info!("the leader's tree at {} is complete", receiver.zxid);
-            self.received = Some(receiver.finish());
+            self.received = Some(Box::new(receiver.finish()));
         }
         self.last_proposed = None;
         let _ = core;
@@ -201,7 +201,7 @@ impl Learner {
         if let Stage::Adopting { tree, .. } = &mut self.stage
             && let Some(tree) = tree.take()
         {
-            core.adopt(tree);
+            core.adopt(*tree);
             self.persist(core, host)?;
         }
         Ok(())

@@ -1,0 +1,321 @@
+//! One connection's life: resolving, connecting, open, closing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use io_uring::squeue::Entry;
+use io_uring::{opcode, types};
+
+use super::output::{Flight, Output};
+use super::sys::{self, RawAddress};
+use super::{INPUT_BYTES_HIGH, Kind, RECEIVE_BYTES};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Resolving,
+    Connecting,
+    Open,
+    /// What is queued is sent, until then.
+    Closing(Instant),
+    /// Whatever the kernel has is awaited.
+    Dead,
+}
+
+/// What a completion came to.
+pub(super) enum Doing {
+    Nothing,
+    /// Connected, or more input.
+    Open,
+    /// Try the next address.
+    Again(Entry),
+    Lost(String),
+}
+
+/// Owned by [`super::Net`].
+pub(super) struct Connection {
+    state: State,
+    fd: Option<OwnedFd>,
+    /// Addresses not tried yet.
+    addresses: Vec<SocketAddr>,
+    connecting: Option<Box<RawAddress>>,
+    dial_deadline: Option<Instant>,
+    pub read_timeout: Option<Duration>,
+    pub last_read: Instant,
+    input: Vec<u8>,
+    /// Input before this was consumed.
+    at: usize,
+    receive_buffer: Box<[u8]>,
+    receiving: bool,
+    pub output: Output,
+    sending: Option<Box<Flight>>,
+    cancelled: bool,
+}
+
+impl Connection {
+    fn new(state: State, fd: Option<OwnedFd>) -> Connection {
+        Connection {
+            state,
+            fd,
+            addresses: Vec::new(),
+            connecting: None,
+            dial_deadline: None,
+            read_timeout: None,
+            last_read: Instant::now(),
+            input: Vec::new(),
+            at: 0,
+            receive_buffer: Box::default(),
+            receiving: false,
+            output: Output::default(),
+            sending: None,
+            cancelled: false,
+        }
+    }
+
+    pub fn resolving(deadline: Instant) -> Connection {
+        let mut conn = Connection::new(State::Resolving, None);
+        conn.dial_deadline = Some(deadline);
+        conn
+    }
+
+    pub fn open(fd: OwnedFd) -> Connection {
+        Connection::new(State::Open, Some(fd))
+    }
+
+    /// The name is resolved; begins with the first address.
+    pub fn connect(&mut self, addresses: Vec<SocketAddr>) -> io::Result<Entry> {
+        if self.state != State::Resolving {
+            return Err(io::Error::other("closed meanwhile"));
+        }
+        self.addresses = addresses;
+        self.addresses.reverse();
+        self.state = State::Connecting;
+        self.try_next().unwrap_or_else(|| Err(io::Error::other("the name has no address")))
+    }
+
+    fn try_next(&mut self) -> Option<io::Result<Entry>> {
+        let address = self.addresses.pop()?;
+        let fd = match sys::socket(&address) {
+            Ok(fd) => fd,
+            Err(error) => return Some(Err(error)),
+        };
+        sys::set_nodelay(&fd);
+        let raw = self.connecting.insert(Box::new(RawAddress::new(&address)));
+        let fd_number = types::Fd(fd.as_raw_fd());
+        let entry = opcode::Connect::new(fd_number, raw.as_ptr(), raw.length()).build();
+        self.fd = Some(fd);
+        Some(Ok(entry))
+    }
+
+    pub fn connected(&mut self, res: i32) -> Doing {
+        self.connecting = None;
+        if self.state != State::Connecting {
+            return Doing::Nothing;
+        }
+        if res == 0 {
+            self.state = State::Open;
+            self.dial_deadline = None;
+            self.last_read = Instant::now();
+            return Doing::Open;
+        }
+        self.fd = None;
+        match self.try_next() {
+            Some(Ok(entry)) => Doing::Again(entry),
+            Some(Err(error)) => Doing::Lost(error.to_string()),
+            None => Doing::Lost(io::Error::from_raw_os_error(-res).to_string()),
+        }
+    }
+
+    /// The next receive, if one is wanted.
+    pub fn receive(&mut self) -> Option<Entry> {
+        let high = self.input.len() - self.at >= INPUT_BYTES_HIGH;
+        if self.state != State::Open || self.receiving || high {
+            return None;
+        }
+        let fd = self.fd.as_ref()?.as_raw_fd();
+        if self.receive_buffer.is_empty() {
+            self.receive_buffer = vec![0; RECEIVE_BYTES].into_boxed_slice();
+        }
+        self.receiving = true;
+        let (pointer, length) = (self.receive_buffer.as_mut_ptr(), RECEIVE_BYTES as u32);
+        Some(opcode::Recv::new(types::Fd(fd), pointer, length).build())
+    }
+
+    pub fn received(&mut self, res: i32) -> Doing {
+        self.receiving = false;
+        if self.state != State::Open {
+            return Doing::Nothing;
+        }
+        match res {
+            0 => Doing::Lost("closed by the other side".to_owned()),
+            res if res < 0 => match -res {
+                libc::EINTR | libc::EAGAIN | libc::ECANCELED => Doing::Nothing,
+                code => Doing::Lost(io::Error::from_raw_os_error(code).to_string()),
+            },
+            count => {
+                self.compact();
+                self.input.extend_from_slice(&self.receive_buffer[..count as usize]);
+                self.last_read = Instant::now();
+                Doing::Open
+            }
+        }
+    }
+
+    /// The next send, if there is something to send.
+    pub fn send(&mut self) -> Option<Entry> {
+        if !matches!(self.state, State::Open | State::Closing(_)) || self.sending.is_some() {
+            return None;
+        }
+        let fd = self.fd.as_ref()?.as_raw_fd();
+        let flight = self.output.take_off();
+        let flight = self.sending.insert(flight?);
+        let message = &raw const flight.message;
+        let flags = libc::MSG_NOSIGNAL as u32;
+        Some(opcode::SendMsg::new(types::Fd(fd), message).flags(flags).build())
+    }
+
+    pub fn sent(&mut self, res: i32) -> Doing {
+        let Some(flight) = self.sending.take() else { return Doing::Nothing };
+        match res {
+            res if res >= 0 => {
+                self.output.landed(*flight, res as usize);
+                Doing::Nothing
+            }
+            res => match -res {
+                libc::EINTR | libc::EAGAIN => {
+                    self.output.landed(*flight, 0);
+                    Doing::Nothing
+                }
+                code => Doing::Lost(io::Error::from_raw_os_error(code).to_string()),
+            },
+        }
+    }
+
+    pub fn input(&self) -> &[u8] {
+        &self.input[self.at..]
+    }
+
+    pub fn consume(&mut self, count: usize) {
+        self.at = (self.at + count).min(self.input.len());
+        if self.at == self.input.len() {
+            self.input.clear();
+            self.at = 0;
+        }
+    }
+
+    fn compact(&mut self) {
+        if self.at > 0 {
+            self.input.drain(..self.at);
+            self.at = 0;
+        }
+    }
+
+    pub fn take_input(&mut self) -> Vec<u8> {
+        self.compact();
+        std::mem::take(&mut self.input)
+    }
+
+    /// `input` was taken; of it `taken` bytes were used.
+    pub fn give_back(&mut self, mut input: Vec<u8>, taken: usize) {
+        if self.input.is_empty() {
+            self.at = taken.min(input.len());
+            self.input = input;
+            self.consume(0);
+        } else {
+            input.drain(..taken);
+            input.append(&mut self.input);
+            self.input = input;
+            self.at = 0;
+        }
+    }
+
+    /// True when nothing is left to wait for.
+    pub fn close(&mut self, until: Instant) -> bool {
+        match self.state {
+            State::Resolving => {
+                self.state = State::Dead;
+                true
+            }
+            State::Connecting => {
+                self.abort();
+                false
+            }
+            State::Open => {
+                self.state = State::Closing(until);
+                false
+            }
+            State::Closing(_) | State::Dead => false,
+        }
+    }
+
+    /// Ends it now; what the kernel has is awaited.
+    pub fn abort(&mut self) {
+        self.state = State::Dead;
+        self.output.clear();
+        if let Some(fd) = &self.fd {
+            sys::shut_down(fd);
+        }
+    }
+
+    pub fn is_closing(&self) -> bool {
+        matches!(self.state, State::Closing(_) | State::Dead)
+    }
+
+    pub fn linger_is_over(&self, now: Instant) -> bool {
+        match self.state {
+            State::Closing(until) => {
+                now >= until || (self.output.is_empty() && self.sending.is_none())
+            }
+            _ => false,
+        }
+    }
+
+    /// Once, when something is still in flight on a dead connection.
+    pub fn must_cancel(&mut self) -> bool {
+        let must = self.state == State::Dead && !self.cancelled && !self.is_finished();
+        self.cancelled |= must;
+        must
+    }
+
+    pub fn in_flight(&self) -> impl Iterator<Item = Kind> {
+        let receiving = self.receiving.then_some(Kind::Receive);
+        let sending = self.sending.as_ref().map(|_| Kind::Send);
+        let connecting = self.connecting.as_ref().map(|_| Kind::Connect);
+        receiving.into_iter().chain(sending).chain(connecting)
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.state == State::Dead && self.in_flight().next().is_none()
+    }
+
+    /// Why it must end by now.
+    pub fn is_late(&self, now: Instant) -> Option<&'static str> {
+        if self.is_closing() {
+            return None;
+        }
+        if self.dial_deadline.is_some_and(|deadline| now >= deadline) {
+            return Some("no connection in time");
+        }
+        let silent = self.read_timeout.is_some_and(|timeout| now - self.last_read >= timeout);
+        silent.then_some("nothing was received in time")
+    }
+
+    pub fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::Closing(until) => Some(until),
+            State::Dead => None,
+            _ => {
+                let silence = self.read_timeout.map(|timeout| self.last_read + timeout);
+                silence.into_iter().chain(self.dial_deadline).min()
+            }
+        }
+    }
+
+    /// The ring goes; what the kernel may still touch is leaked.
+    pub fn let_go(self) {
+        if self.in_flight().next().is_some() {
+            std::mem::forget(self);
+        }
+    }
+}

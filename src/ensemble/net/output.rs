@@ -1,0 +1,164 @@
+//! What a connection has still to send: copies, shared pieces, streams of side threads, in order.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::stream::{Next, StreamReader};
+
+/// Shared pieces below this many bytes are copied: a piece of its own costs the kernel more.
+const SHARE_BYTES_MIN: usize = 1024;
+/// Copies are gathered up to this many bytes.
+const OWNED_BYTES_MAX: usize = 256 << 10;
+/// Pieces that one system call takes.
+const PIECES_MAX: usize = 64;
+/// Bytes of a stream that are taken ahead of the socket.
+const STREAM_BYTES_HIGH: usize = 1 << 20;
+
+enum Piece {
+    Owned(Vec<u8>),
+    Shared(Arc<Vec<u8>>, Range<usize>),
+    Stream(StreamReader),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Owned(bytes) => bytes,
+            Piece::Shared(bytes, range) => &bytes[range.clone()],
+            Piece::Stream(_) => &[],
+        }
+    }
+}
+
+/// Pieces that the kernel has, with the list that it reads. Boxed: nothing moves while it is in flight.
+pub(super) struct Flight {
+    pieces: Vec<Piece>,
+    /// Bytes of the first piece that were sent before.
+    sent: usize,
+    iovecs: Vec<libc::iovec>,
+    pub message: libc::msghdr,
+}
+
+/// Owned by its connection.
+#[derive(Default)]
+pub(super) struct Output {
+    queue: VecDeque<Piece>,
+    /// Bytes of the queue's first piece that were sent before.
+    sent: usize,
+    /// A stream ended before its time.
+    pub broken: bool,
+}
+
+impl Output {
+    pub fn push(&mut self, bytes: &[u8]) {
+        match self.queue.back_mut() {
+            Some(Piece::Owned(last)) if last.len() + bytes.len() <= OWNED_BYTES_MAX => {
+                last.extend_from_slice(bytes);
+            }
+            _ => self.queue.push_back(Piece::Owned(bytes.to_vec())),
+        }
+    }
+
+    pub fn push_shared(&mut self, bytes: &Arc<Vec<u8>>, range: Range<usize>) {
+        if range.len() < SHARE_BYTES_MIN {
+            self.push(&bytes[range]);
+        } else {
+            self.queue.push_back(Piece::Shared(bytes.clone(), range));
+        }
+    }
+
+    pub fn push_stream(&mut self, stream: StreamReader) {
+        self.queue.push_back(Piece::Stream(stream));
+    }
+
+    pub fn has_stream(&self) -> bool {
+        self.queue.iter().any(|piece| matches!(piece, Piece::Stream(_)))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Nobody waits for it any more.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.sent = 0;
+    }
+
+    /// Turns what the stream at the front has ready into pieces before it.
+    fn draw(&mut self) {
+        let mut drawn = VecDeque::new();
+        let mut bytes = 0;
+        while let Some(Piece::Stream(stream)) = self.queue.front() {
+            match stream.next() {
+                Next::Bytes(piece) => {
+                    bytes += piece.len();
+                    drawn.push_back(Piece::Owned(piece));
+                }
+                Next::Nothing => break,
+                Next::End => drop(self.queue.pop_front()),
+                Next::Broken => {
+                    self.broken = true;
+                    self.queue.clear();
+                }
+            }
+            if bytes >= STREAM_BYTES_HIGH {
+                break;
+            }
+        }
+        while let Some(piece) = drawn.pop_back() {
+            self.queue.push_front(piece);
+        }
+    }
+
+    /// Takes the front of the queue for the kernel; `None` when nothing can be sent now.
+    pub fn take_off(&mut self) -> Option<Box<Flight>> {
+        self.draw();
+        let mut pieces = Vec::new();
+        while pieces.len() < PIECES_MAX
+            && !matches!(self.queue.front(), None | Some(Piece::Stream(_)))
+        {
+            pieces.extend(self.queue.pop_front());
+        }
+        if pieces.is_empty() {
+            return None;
+        }
+        // SAFETY: zero is a valid value of the plain C structure.
+        let message = unsafe { std::mem::zeroed() };
+        let sent = std::mem::take(&mut self.sent);
+        let mut flight = Box::new(Flight { pieces, sent, iovecs: Vec::new(), message });
+        let mut skip = flight.sent;
+        flight.iovecs = flight
+            .pieces
+            .iter()
+            .map(|piece| {
+                let bytes = &piece.bytes()[std::mem::take(&mut skip)..];
+                libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+            })
+            .collect();
+        flight.message.msg_iov = flight.iovecs.as_mut_ptr();
+        flight.message.msg_iovlen = flight.iovecs.len();
+        Some(flight)
+    }
+
+    /// The kernel has sent `count` bytes of the flight; the rest goes back to the front.
+    pub fn landed(&mut self, flight: Flight, count: usize) {
+        let mut left = count + flight.sent;
+        let mut rest = VecDeque::new();
+        for piece in flight.pieces {
+            let length = piece.bytes().len();
+            if left >= length && rest.is_empty() {
+                left -= length;
+            } else {
+                rest.push_back(piece);
+            }
+        }
+        if !rest.is_empty() {
+            self.sent = left;
+        }
+        while let Some(piece) = rest.pop_back() {
+            self.queue.push_front(piece);
+        }
+    }
+}
