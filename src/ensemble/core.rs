@@ -1,67 +1,40 @@
-//! The Zab core's loop: take messages, prepare transactions, log them, apply what is committed, say so.
+//! The Zab core's loop: completions and messages in, one turn of the machine, submissions out.
 
-use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{IoUring, opcode, types};
 
-use super::EventFd;
+use super::net::{self, Net};
+use super::ports::{PortEvent, PortOptions, Ports};
 use super::report::ZabReport;
-use super::snapshots::{SnapshotPolicy, SnapshotState, WriteSnapshot, spawn};
-use crate::auth::{Auth, Identities};
-use crate::base::limits::SHARD_MAILBOX_CONTROL_SLOTS;
-use crate::base::{MonoMs, SessionId, Sid, WallMs, Zxid};
-use crate::pipeline::apply::ReplyTo;
-use crate::pipeline::messages::{RequestBatch, ToShard, ToZab};
-use crate::pipeline::{
-    Applier, CommitBatch, ConnToken, Item, Mailbox, Outcome, Prep, PrepContext, Write,
-};
-use crate::session::{SessionIds, SessionTracker, password, password_matches};
-use crate::storage::log::{LogError, ProposalLog, Submit};
-use crate::storage::snapshot::SnapshotSource;
-use crate::tree::{OPEN_ACL_ID, SnapshotWalk, TreeWriter};
-use crate::wire::{ErrorCode, JuteWrite, OpCode};
-use crate::zab::{Leading, Quorum};
+use super::state::SharedState;
+use super::world::World;
+use super::{Disk, EventFd, SnapshotPolicy, WriteSnapshot};
+use crate::base::{MonoMs, Sid, WallMs};
+use crate::peer::{Fatal, LinkId, Peer};
+use crate::pipeline::Mailbox;
+use crate::pipeline::messages::{ToShard, ToZab};
+use crate::storage::LogError;
+use crate::storage::log::Submit;
+use crate::zab::links::Links;
 
-/// The ring's tag of the eventfd read; the log has its own range.
+/// The ring's tag of the eventfd read; the log and the sockets have their own ranges.
 const WAKE: u64 = 1;
-
-/// Transactions made visible at once. Bounds how long readers find the tree in motion.
-const APPLY_RUN_MAX: usize = 512;
-
-/// Bytes of events and replies after which a run ends.
-const APPLY_RUN_BYTES_MAX: usize = 4 << 20;
 
 /// Milliseconds between two looks at the space that is left for the log.
 const SPACE_CHECK_MS: MonoMs = 10_000;
 
-/// A zxid of every so many goes into the digest log (disk-format 5.3), of which so many are kept.
-const DIGEST_LOG_EVERY: i64 = 128;
-const DIGEST_LOG_MAX: usize = 1024;
-
-/// Settings of the Zab core.
+/// Settings of the loop.
 #[derive(Clone, Debug)]
 pub struct CoreOptions {
-    pub sid: Sid,
     /// CPU to stay on.
     pub cpu: Option<usize>,
     /// How long to poll before sleeping.
     pub spin: Duration,
     pub ring_depth: u32,
-    /// Milliseconds between sweeps for empty containers and TTL nodes.
-    pub container_check_ms: i64,
-    /// At least this many milliseconds between two such deletions.
-    pub container_delete_gap_ms: i64,
-    /// Containers that never had a child go after this many milliseconds; 0 keeps them.
-    pub container_never_used_ms: i64,
-    /// Milliseconds by which a session's touch may reach this core late.
-    pub touch_slack_ms: i64,
-    /// Transactions prepared and not applied before no more requests are taken.
-    pub outstanding_txns_max: usize,
     /// Transactions in one flush; more than that do not wait for `flush_delay`.
     pub flush_batch_max: usize,
     /// How long a flush waits for more to come.
@@ -70,61 +43,30 @@ pub struct CoreOptions {
     pub fsync_warning_ms: i64,
 }
 
-/// The state that recovery built, handed to the core.
+/// Who this server is among others.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    pub me: Sid,
+    /// `host:port` of the own election port, as the configuration has it.
+    pub own_election_address: String,
+    /// Milliseconds until a connection must have said who it is.
+    pub handshake_ms: i64,
+    pub ports: PortOptions,
+}
+
+/// What the loop is made of.
 pub struct CoreParts {
-    pub tree: TreeWriter,
-    pub sessions: SessionTracker,
-    pub session_ids: SessionIds,
-    pub auth: Arc<Auth>,
-    pub prep: Prep,
-    pub applier: Applier,
-    pub log: ProposalLog,
+    pub peer: Peer,
+    /// `None` on a standalone server.
+    pub membership: Option<Membership>,
+    pub disk: Disk,
     pub snapshots: SnapshotPolicy,
-    pub write_snapshot: Arc<WriteSnapshot<Source>>,
+    pub write_snapshot: Arc<WriteSnapshot>,
+    pub state: Arc<SharedState>,
     pub inbox: Arc<Mailbox<ToZab>>,
     pub wake: EventFd,
     pub shards: Vec<Arc<Mailbox<ToShard>>>,
     pub epoch: Instant,
-}
-
-/// A snapshot in the making: the walk over the tree and the session table as it was.
-pub struct Source {
-    pub walk: SnapshotWalk,
-    pub sessions: Vec<(SessionId, i32)>,
-    /// Disk id and encoded list.
-    pub acls: Vec<(i64, Vec<u8>)>,
-}
-
-impl Source {
-    /// Of the state as it is between two runs.
-    pub fn new(tree: &TreeWriter, sessions: &SessionTracker) -> Source {
-        let walk = tree.begin_snapshot();
-        let acls = walk.acls().filter(|(id, _)| *id != OPEN_ACL_ID);
-        let acls = acls.map(|(id, list)| (id, list.as_bytes().to_vec())).collect();
-        Source { walk, sessions: sessions.iter().collect(), acls }
-    }
-}
-
-impl SnapshotSource for Source {
-    fn zxid(&self) -> Zxid {
-        self.walk.zxid()
-    }
-
-    fn sessions(&self) -> &[(SessionId, i32)] {
-        &self.sessions
-    }
-
-    fn acls(&self) -> &[(i64, Vec<u8>)] {
-        &self.acls
-    }
-
-    fn next_chunk(&mut self, max_nodes: usize, out: &mut Vec<u8>) -> bool {
-        self.walk.next_chunk(max_nodes, out)
-    }
-
-    fn end_state(&self) -> (Zxid, u64) {
-        self.walk.end_state()
-    }
 }
 
 /// Why the core ended.
@@ -133,95 +75,87 @@ pub enum CoreExit {
     Stopped,
     /// The log is poisoned: what is on disk is not known.
     Log(LogError),
-    /// The log takes no more records.
-    Append(io::Error),
     Ring(io::Error),
-    /// A transaction of our own cannot be applied: a broken invariant.
-    Apply(String),
+    /// This server must not go on.
+    Fatal(Fatal),
     /// A snapshot cannot be written.
     Snapshot,
 }
 
-/// Something that happens in its turn behind the transactions before it.
-enum Pending {
-    Txn {
-        zxid: Zxid,
-        chunk: Arc<Vec<u8>>,
-        range: Range<usize>,
-        reply: Option<ReplyTo>,
-        /// The handshake that waits for this createSession.
-        connect: Option<(ConnToken, SessionId, i32)>,
-    },
-    Refused {
-        to: ReplyTo,
-        code: ErrorCode,
-    },
-    Item(Item),
+impl From<Fatal> for CoreExit {
+    fn from(fatal: Fatal) -> CoreExit {
+        CoreExit::Fatal(fatal)
+    }
 }
 
 /// Owned by its thread.
 pub struct ZabCore {
     options: CoreOptions,
-    parts: CoreParts,
+    peer: Peer,
+    world: World,
+    inbox: Arc<Mailbox<ToZab>>,
+    wake: EventFd,
+    epoch: Instant,
     ring: IoUring,
-    leading: Leading,
-    pending: VecDeque<Pending>,
-    /// Transactions prepared in this turn, not yet shared.
-    chunk: Vec<u8>,
-    /// How many of `pending`, from the back, lie in `chunk`.
-    fresh: Vec<usize>,
-    attached: HashMap<SessionId, ConnToken, ahash::RandomState>,
-    snapshot_state: Arc<SnapshotState>,
-    snapshot_due: bool,
-    next_sweep: MonoMs,
-    reap: VecDeque<Box<[u8]>>,
-    next_reap: MonoMs,
-    digests: VecDeque<(Zxid, u64)>,
-    /// Since when transactions wait for their flush, and how many.
-    flush_waits: Option<(Instant, usize)>,
     wake_buffer: Box<u64>,
     wake_armed: bool,
-    stopping: bool,
-    flush_us_min: Option<u64>,
+    /// Links whose input could not be taken to its end.
+    held_back: Vec<LinkId>,
     next_space_check: MonoMs,
-    committed: u64,
-    sessions_expired: u64,
+    flush_us_min: Option<u64>,
+    stats_before: crate::storage::log::LogStats,
 }
 
 impl std::fmt::Debug for ZabCore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ZabCore({} pending)", self.pending.len())
+        write!(f, "ZabCore({:?})", self.peer.status(false))
     }
 }
 
 impl ZabCore {
-    pub fn new(options: CoreOptions, parts: CoreParts) -> io::Result<ZabCore> {
-        let ring = IoUring::builder().build(options.ring_depth)?;
-        let last = parts.prep.last_zxid();
-        let next_sweep = mono_ms(&parts) + options.container_check_ms;
-        Ok(ZabCore {
-            leading: Leading::new(Quorum::standalone(options.sid), last),
-            options,
-            parts,
-            ring,
-            pending: VecDeque::new(),
-            chunk: Vec::new(),
-            fresh: Vec::new(),
-            attached: HashMap::default(),
+    pub fn new(options: CoreOptions, parts: CoreParts) -> Result<ZabCore, String> {
+        let ring = IoUring::builder().build(options.ring_depth);
+        let ring = ring.map_err(|error| format!("the Zab core's ring: {error}"))?;
+        let mut net = Net::new(parts.wake.clone());
+        let ports = match parts.membership {
+            None => None,
+            Some(membership) => {
+                let known = membership.ports.members.keys().copied().collect();
+                let Membership { me, own_election_address, handshake_ms, ports } = membership;
+                let links = Links::new(me, own_election_address, known, handshake_ms);
+                Some(Ports::open(ports, links, &mut net)?)
+            }
+        };
+        let log = parts.disk.open_log().map_err(|fatal| fatal.to_string())?;
+        let world = World {
+            log: Some(log),
+            disk: parts.disk,
+            net,
+            ports,
+            port_events: Vec::new(),
+            shards: parts.shards,
+            snapshots: parts.snapshots,
             snapshot_state: Arc::default(),
             snapshot_due: false,
-            next_sweep,
-            reap: VecDeque::new(),
-            next_reap: 0,
-            digests: VecDeque::new(),
+            write_snapshot: parts.write_snapshot,
+            state: parts.state,
             flush_waits: None,
+            stopping: false,
+        };
+        Ok(ZabCore {
+            options,
+            peer: parts.peer,
+            world,
+            inbox: parts.inbox,
+            wake: parts.wake,
+            epoch: parts.epoch,
+            ring,
             wake_buffer: Box::new(0),
             wake_armed: false,
-            stopping: false,
-            flush_us_min: None,
+            held_back: Vec::new(),
             next_space_check: 0,
-            committed: 0,
-            sessions_expired: 0,
+            flush_us_min: None,
+            stats_before: Default::default(),
         })
     }
 
@@ -230,12 +164,17 @@ impl ZabCore {
         if let Some(cpu) = self.options.cpu {
             pin(cpu);
         }
+        self.peer.set_time(self.mono_ms(), wall_ms());
+        if let Err(fatal) = self.peer.start(&mut self.world) {
+            return fatal.into();
+        }
         loop {
             if let Err(exit) = self.turn() {
-                return exit;
+                // A poisoned log says more than what failed because of it.
+                return self.world.log_error().map_or(exit, CoreExit::Log);
             }
-            let idle = self.pending.is_empty() && !self.parts.log.in_flight();
-            if self.stopping && idle {
+            let in_flight = self.world.log.as_ref().is_some_and(|log| log.in_flight());
+            if self.peer.is_stopping() && self.peer.is_idle() && !in_flight {
                 return CoreExit::Stopped;
             }
             if let Err(error) = self.wait() {
@@ -244,210 +183,123 @@ impl ZabCore {
         }
     }
 
+    fn mono_ms(&self) -> MonoMs {
+        crate::base::time::mono_ms(self.epoch, Instant::now())
+    }
+
     fn turn(&mut self) -> Result<(), CoreExit> {
-        let now = mono_ms(&self.parts);
-        let wall = wall_ms();
-        self.parts.applier.set_now(now);
+        let now = self.mono_ms();
+        self.peer.set_time(now, wall_ms());
         self.take_completions()?;
-        // A touch may wait in what was not taken.
-        if self.take_inbox(now, wall) {
-            self.expire(now, wall);
-        }
-        self.sweep_containers(now, wall);
+        self.take_port_events(now)?;
+        self.take_inbox()?;
+        self.peer.set_heard_everything(self.inbox.is_empty());
+        self.peer.end_turn(&mut self.world)?;
+        self.take_port_events(now)?;
         self.warn_of_low_space(now);
-        self.share_chunk()?;
-        self.submit_log()?;
-        self.apply_committed()?;
-        self.take_snapshot();
-        if self.snapshot_state.failed.load(Ordering::Acquire) {
+        self.submit()?;
+        if self.world.snapshot_state.failed.load(Ordering::Acquire) {
             return Err(CoreExit::Snapshot);
         }
         Ok(())
     }
 
-    /// True when the inbox is empty now.
-    fn take_inbox(&mut self, now: MonoMs, wall: WallMs) -> bool {
-        while self.pending.len() < self.options.outstanding_txns_max && !self.stopping {
-            let Some(message) = self.parts.inbox.pop() else { return true };
+    fn take_inbox(&mut self) -> Result<(), CoreExit> {
+        while self.peer.takes_messages() && !self.peer.is_stopping() {
+            let Some(message) = self.inbox.pop() else { return Ok(()) };
             match message {
-                ToZab::Requests(batch) => self.prepare_batch(&batch, wall),
-                ToZab::CreateSession { conn, timeout_ms } => {
-                    self.create_session(conn, timeout_ms, now, wall);
-                }
-                ToZab::ResumeSession { conn, session, passwd, timeout_ms } => {
-                    self.resume_session(conn, session, &passwd, timeout_ms, now);
-                }
-                ToZab::Touches(touches) => self.parts.sessions.apply_touches(touches),
                 ToZab::Report(report) => {
                     let lists = report.wants_lists();
-                    report.add(Box::new(self.report(now, wall, lists)));
+                    report.add(Box::new(self.report(lists)));
                 }
-                ToZab::Shutdown => self.stopping = true,
-            }
-        }
-        false
-    }
-
-    fn prepare_batch(&mut self, batch: &RequestBatch, wall: WallMs) {
-        for request in &batch.requests {
-            let conn = ConnToken { shard: batch.shard, conn: request.conn };
-            let body = &batch.bytes[request.body.start as usize..request.body.end as usize];
-            let write = Write {
-                session: request.session,
-                cxid: request.xid,
-                op: request.op,
-                body,
-                identities: &request.identities,
-            };
-            // A session that was resumed elsewhere since: its old connection is being closed.
-            if self.attached.get(&request.session) != Some(&conn) {
-                self.pending.push_back(Pending::Item(Item::Close { conn }));
-                continue;
-            }
-            self.prepare(&write, Some(ReplyTo { conn, xid: request.xid }), wall);
-        }
-    }
-
-    fn prepare(&mut self, write: &Write<'_>, reply: Option<ReplyTo>, wall: WallMs) {
-        let start = self.chunk.len();
-        let CoreParts { tree, sessions, auth, prep, .. } = &mut self.parts;
-        let mut cx = PrepContext { tree, sessions, auth, now: wall };
-        match prep.prepare(&mut cx, write, &mut self.chunk) {
-            Outcome::Txn(zxid) => self.push_txn(zxid, start, reply, None),
-            Outcome::Refused(code) => {
-                if let Some(to) = reply {
-                    self.pending.push_back(Pending::Refused { to, code });
+                ToZab::SnapshotAdopted(Ok(())) => {
+                    self.world.log = Some(self.world.disk.open_log()?);
+                    self.peer.snapshot_adopted(&mut self.world)?;
                 }
-            }
-            Outcome::Dropped => {
-                if let Some(to) = reply {
-                    self.pending.push_back(Pending::Item(Item::Close { conn: to.conn }));
+                ToZab::SnapshotAdopted(Err(why)) => {
+                    let text = format!("the leader's snapshot cannot be put in place: {why}");
+                    return Err(Fatal::Snapshot(text).into());
                 }
-            }
-        }
-    }
-
-    /// The transaction's bytes are in the chunk from `start` on.
-    fn push_txn(
-        &mut self,
-        zxid: Zxid,
-        start: usize,
-        reply: Option<ReplyTo>,
-        connect: Option<(ConnToken, SessionId, i32)>,
-    ) {
-        let range = start..self.chunk.len();
-        self.fresh.push(self.pending.len());
-        let chunk = Arc::default();
-        self.pending.push_back(Pending::Txn { zxid, chunk, range, reply, connect });
-        self.leading.propose(zxid);
-    }
-
-    fn create_session(&mut self, conn: ConnToken, timeout_ms: i32, now: MonoMs, wall: WallMs) {
-        let session = self.parts.session_ids.next_id();
-        self.parts.sessions.create(session, timeout_ms, now);
-        self.attached.insert(session, conn);
-        let start = self.chunk.len();
-        let zxid = self.parts.prep.create_session(wall, session, timeout_ms, &mut self.chunk);
-        self.push_txn(zxid, start, None, Some((conn, session, timeout_ms)));
-    }
-
-    /// The session's old connection is closed before the password is looked at, as the reference does.
-    fn resume_session(
-        &mut self,
-        conn: ConnToken,
-        session: SessionId,
-        passwd: &[u8],
-        timeout_ms: i32,
-        now: MonoMs,
-    ) {
-        if let Some(old) = self.attached.remove(&session) {
-            self.pending.push_back(Pending::Item(Item::Close { conn: old }));
-        }
-        let sessions = &mut self.parts.sessions;
-        let alive = sessions.contains(session) && !sessions.is_closing(session);
-        let item = if alive && password_matches(session, passwd) {
-            sessions.touch(session, now, timeout_ms);
-            self.attached.insert(session, conn);
-            Item::SessionReady { conn, session, timeout_ms, passwd: password(session) }
-        } else {
-            tracing::info!(
-                "session {session} cannot be resumed: it is gone or the password is wrong"
-            );
-            Item::SessionRejected { conn }
-        };
-        self.pending.push_back(Pending::Item(item));
-    }
-
-    /// Sessions that were not heard of in time. Touches are gathered on the client cores, so what is due is looked at
-    /// once the touches made before that have arrived.
-    fn expire(&mut self, now: MonoMs, wall: WallMs) {
-        if self.stopping {
-            return;
-        }
-        for session in self.parts.sessions.expire_due(now - self.options.touch_slack_ms) {
-            tracing::info!("Expiring session {session}, timeout exceeded");
-            self.sessions_expired += 1;
-            self.internal(session, OpCode::CloseSession, &[], wall);
-        }
-    }
-
-    /// A write that the server asks of itself.
-    fn internal(&mut self, session: SessionId, op: OpCode, body: &[u8], wall: WallMs) {
-        let identities = Identities::none();
-        let write = Write { session, cxid: 0, op: op.code(), body, identities: &identities };
-        self.prepare(&write, None, wall);
-    }
-
-    /// Empty containers and TTL nodes that are over (data-model 4.1).
-    fn sweep_containers(&mut self, now: MonoMs, wall: WallMs) {
-        if now >= self.next_sweep && self.reap.is_empty() {
-            self.next_sweep = now + self.options.container_check_ms;
-            let never_used = self.options.container_never_used_ms;
-            self.reap.extend(self.parts.tree.reap_candidates(wall, never_used));
-        }
-        while now >= self.next_reap
-            && let Some(path) = self.reap.pop_front()
-        {
-            self.next_reap = now + self.options.container_delete_gap_ms;
-            tracing::info!("Attempting to delete candidate container: {}", path.escape_ascii());
-            let mut body = Vec::new();
-            body.put_buffer(Some(&path));
-            self.internal(SessionId::NONE, OpCode::DeleteContainer, &body, wall);
-        }
-    }
-
-    /// The turn's transactions become shared bytes and go to the log.
-    fn share_chunk(&mut self) -> Result<(), CoreExit> {
-        if self.fresh.is_empty() {
-            return Ok(());
-        }
-        let (_, waiting) = self.flush_waits.get_or_insert_with(|| (Instant::now(), 0));
-        *waiting += self.fresh.len();
-        let shared = Arc::new(std::mem::take(&mut self.chunk));
-        for at in std::mem::take(&mut self.fresh) {
-            let Some(Pending::Txn { zxid, chunk, range, .. }) = self.pending.get_mut(at) else {
-                continue;
-            };
-            *chunk = shared.clone();
-            let bytes = &shared[range.clone()];
-            self.parts.log.append(*zxid, bytes).map_err(CoreExit::Append)?;
-            if self.parts.snapshots.appended(bytes.len()) {
-                self.snapshot_due = true;
-                self.parts.log.roll();
+                ToZab::Shutdown => {
+                    self.world.stopping = true;
+                    self.peer.message(&mut self.world, ToZab::Shutdown);
+                }
+                message => self.peer.message(&mut self.world, message),
             }
         }
         Ok(())
     }
 
-    fn submit_log(&mut self) -> Result<(), CoreExit> {
-        if !self.parts.log.pending() || self.parts.log.in_flight() || self.flush_may_wait() {
+    /// What has happened on the ports, until nothing more does.
+    fn take_port_events(&mut self, now: MonoMs) -> Result<(), CoreExit> {
+        let World { ports: Some(_), .. } = &self.world else { return Ok(()) };
+        for link in std::mem::take(&mut self.held_back) {
+            self.link_input(link)?;
+        }
+        loop {
+            let instant = Instant::now();
+            while let Some(event) = self.world.net.poll_event(instant) {
+                let looking = self.peer.is_looking();
+                let World { ports: Some(ports), net, port_events, .. } = &mut self.world else {
+                    break;
+                };
+                ports.event(net, event, now, looking, port_events);
+            }
+            if let World { ports: Some(ports), net, port_events, .. } = &mut self.world {
+                ports.tick(net, now, port_events);
+            }
+            let events = std::mem::take(&mut self.world.port_events);
+            if events.is_empty() {
+                return Ok(());
+            }
+            for event in events {
+                self.port_event(event)?;
+            }
+        }
+    }
+
+    fn port_event(&mut self, event: PortEvent) -> Result<(), CoreExit> {
+        match event {
+            PortEvent::Vote { from, body } => self.peer.vote(&mut self.world, from, &body)?,
+            PortEvent::LinkUp(link) => self.peer.link_up(&mut self.world, link),
+            PortEvent::LinkDown(link, why) => self.peer.link_down(&mut self.world, link, &why)?,
+            PortEvent::LinkInput(link) => self.link_input(link)?,
+        }
+        Ok(())
+    }
+
+    fn link_input(&mut self, link: LinkId) -> Result<(), CoreExit> {
+        let input = self.world.net.take_input(link.0);
+        if input.is_empty() {
             return Ok(());
         }
-        self.flush_waits = None;
+        let taken = self.peer.link_input(&mut self.world, link, &input)?;
+        // A packet that is not all there is offered again with what comes; a machine that waits for its disk is asked
+        // again by itself.
+        if taken < input.len() && self.peer.holds_back(link) {
+            self.held_back.push(link);
+        }
+        self.world.net.give_back(link.0, input, taken);
+        Ok(())
+    }
+
+    /// Sockets first: what goes to followers leaves together with the write to the own log.
+    fn submit(&mut self) -> Result<(), CoreExit> {
+        while !self.world.net.submit(&mut self.ring.submission()) {
+            self.ring.submit().map_err(CoreExit::Ring)?;
+        }
+        if self.flush_may_wait() {
+            return Ok(());
+        }
+        let Some(log) = &mut self.world.log else { return Ok(()) };
+        if !log.pending() || log.in_flight() {
+            return Ok(());
+        }
+        self.world.flush_waits = None;
         loop {
             let submit = {
                 let mut queue = self.ring.submission();
-                self.parts.log.submit_flush(&mut queue).map_err(CoreExit::Log)?
+                log.submit_flush(&mut queue).map_err(CoreExit::Log)?
             };
             if submit != Submit::Nothing {
                 self.ring.submit().map_err(CoreExit::Ring)?;
@@ -460,26 +312,32 @@ impl ZabCore {
 
     /// Whether the profile lets this flush wait for company.
     fn flush_may_wait(&self) -> bool {
-        let Some((since, count)) = self.flush_waits else { return false };
+        let Some((since, count)) = self.world.flush_waits else { return false };
         count < self.options.flush_batch_max
             && since.elapsed() < self.options.flush_delay
-            && !self.stopping
+            && !self.world.stopping
     }
 
     fn take_completions(&mut self) -> Result<(), CoreExit> {
         loop {
             let Some(entry) = self.ring.completion().next() else { return Ok(()) };
-            if entry.user_data() == WAKE {
+            let (data, res) = (entry.user_data(), entry.result());
+            if data == WAKE {
                 self.wake_armed = false;
                 continue;
             }
-            match self.parts.log.complete(entry.user_data(), entry.result()) {
+            if net::owns(data) {
+                self.world.net.complete(data, res);
+                continue;
+            }
+            let Some(log) = &mut self.world.log else { continue };
+            match log.complete(data, res) {
                 None => {}
                 Some(Ok(flushed)) => {
                     let least = self.flush_us_min.unwrap_or(u64::MAX).min(flushed.micros);
                     self.flush_us_min = Some(least);
                     self.warn_of_slow_flush(flushed.micros);
-                    self.logged(flushed.up_to);
+                    self.peer.logged(flushed.up_to);
                 }
                 Some(Err(error)) => return Err(CoreExit::Log(error)),
             }
@@ -502,7 +360,7 @@ impl ZabCore {
             return;
         }
         self.next_space_check = now + SPACE_CHECK_MS;
-        if self.parts.log.space_low() {
+        if self.world.log.as_ref().is_some_and(|log| log.space_low()) {
             tracing::error!(
                 "the disk of the log is nearly full: free space, or the next write that does not fit \
                  stops this server (nothing acknowledged is lost)"
@@ -510,138 +368,26 @@ impl ZabCore {
         }
     }
 
-    /// Our own log is one more server's acknowledgement.
-    fn logged(&mut self, up_to: Zxid) {
-        self.leading.logged(self.options.sid, up_to);
-    }
-
-    /// Applies what is committed, in runs, and what waits behind it in turn.
-    fn apply_committed(&mut self) -> Result<(), CoreExit> {
-        while self.next_is_ready() {
-            let full = |shard: &Arc<Mailbox<ToShard>>| shard.room() <= SHARD_MAILBOX_CONTROL_SLOTS;
-            if !self.stopping && self.parts.shards.iter().any(full) {
-                // A client core is behind; its own turn makes room and this one goes on at the next wake-up.
-                return Ok(());
-            }
-            self.apply_run()?;
-        }
-        Ok(())
-    }
-
-    fn next_is_ready(&self) -> bool {
-        match self.pending.front() {
-            None => false,
-            Some(Pending::Txn { zxid, .. }) => *zxid <= self.leading.committed(),
-            Some(Pending::Refused { .. } | Pending::Item(_)) => true,
-        }
-    }
-
-    /// The order rule, writer's side: apply unseen, fill the mailboxes, only then make it visible.
-    fn apply_run(&mut self) -> Result<(), CoreExit> {
-        let mut batch =
-            CommitBatch { zxid: self.parts.tree.tree().applied(), ..Default::default() };
-        self.parts.tree.begin();
-        let mut run = 0;
-        while run < APPLY_RUN_MAX && batch.bytes.len() < APPLY_RUN_BYTES_MAX && self.next_is_ready()
-        {
-            let Some(next) = self.pending.pop_front() else { break };
-            run += 1;
-            self.apply_one(next, &mut batch)?;
-        }
-        let zxid = batch.zxid;
-        if !batch.items.is_empty() {
-            let batch = Arc::new(batch);
-            for shard in &self.parts.shards {
-                let pushed = shard.push(ToShard::Committed(batch.clone()));
-                // Only this core pushes batches, and the others' messages have slots of their own.
-                assert!(pushed.is_ok() || self.stopping, "a mailbox without the room it had");
-            }
-        }
-        self.parts.tree.publish(zxid);
-        self.parts.prep.applied(zxid);
-        for shard in &self.parts.shards {
-            shard.wake();
-        }
-        Ok(())
-    }
-
-    fn apply_one(&mut self, next: Pending, batch: &mut CommitBatch) -> Result<(), CoreExit> {
-        let (zxid, bytes, reply, connect) = match &next {
-            Pending::Txn { zxid, chunk, range, reply, connect } => {
-                (*zxid, &chunk[range.clone()], *reply, *connect)
-            }
-            Pending::Refused { to, code } => {
-                let reply = Item::Reply {
-                    conn: to.conn,
-                    xid: to.xid,
-                    zxid: batch.zxid,
-                    err: code.code(),
-                    body: 0..0,
-                };
-                batch.items.push(reply);
-                return Ok(());
-            }
-            Pending::Item(item) => {
-                batch.items.push(item.clone());
-                return Ok(());
-            }
-        };
-        let CoreParts { tree, sessions, applier, .. } = &mut self.parts;
-        let closed = applier
-            .apply(tree, sessions, bytes, reply, batch)
-            .map_err(|error| CoreExit::Apply(format!("transaction {zxid}: {error}")))?;
-        batch.zxid = zxid;
-        self.committed += 1;
-        if let Some((conn, session, timeout_ms)) = connect {
-            let passwd = password(session);
-            batch.items.push(Item::SessionReady { conn, session, timeout_ms, passwd });
-        }
-        if let Some(session) = closed
-            && let Some(conn) = self.attached.remove(&session)
-            && reply.is_none_or(|to| to.conn != conn)
-        {
-            batch.items.push(Item::Close { conn });
-        }
-        if zxid.0 % DIGEST_LOG_EVERY == 0 {
-            self.digests.push_back((zxid, self.parts.tree.digest()));
-            if self.digests.len() > DIGEST_LOG_MAX {
-                self.digests.pop_front();
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts a snapshot if one is due and none is being written; a due one that finds another running is left out.
-    fn take_snapshot(&mut self) {
-        if !std::mem::take(&mut self.snapshot_due)
-            || self.snapshot_state.running.load(Ordering::Acquire)
-        {
-            return;
-        }
-        let source = Source::new(&self.parts.tree, &self.parts.sessions);
-        spawn(&self.snapshot_state, source, self.parts.write_snapshot.clone());
-    }
-
     /// Sleeps until a completion, a wake-up or the next thing to do by the clock.
     fn wait(&mut self) -> io::Result<()> {
         self.arm_wake()?;
         let started = Instant::now();
         while !self.options.spin.is_zero() && started.elapsed() < self.options.spin {
-            if !self.parts.inbox.is_empty() || !self.ring.completion().is_empty() {
+            if !self.inbox.is_empty() || !self.ring.completion().is_empty() {
                 return Ok(());
             }
             std::hint::spin_loop();
         }
-        if !self.parts.inbox.prepare_sleep() {
+        if !self.inbox.prepare_sleep() {
             // With too much outstanding the inbox waits for the log, not the other way round.
-            if self.pending.len() < self.options.outstanding_txns_max {
+            if self.peer.takes_messages() {
                 return Ok(());
             }
         }
         let timeout = types::Timespec::from(self.time_to_next());
         let args = types::SubmitArgs::new().timespec(&timeout);
         let slept = self.ring.submitter().submit_with_args(1, &args);
-        self.parts.inbox.awake();
+        self.inbox.awake();
         match slept {
             Ok(_) => Ok(()),
             Err(error) if error.raw_os_error() == Some(libc::ETIME) => Ok(()),
@@ -651,18 +397,21 @@ impl ZabCore {
     }
 
     fn time_to_next(&self) -> Duration {
-        if self.next_is_ready() {
+        if self.peer.is_held_up() || !self.held_back.is_empty() {
             return Duration::from_micros(200);
         }
         if self.flush_may_wait() {
             return self.options.flush_delay;
         }
-        let now = mono_ms(&self.parts);
-        let slack = self.options.touch_slack_ms;
-        let expiry = self.parts.sessions.next_due().map_or(i64::MAX, |due| due + slack);
-        let sweep = if self.reap.is_empty() { self.next_sweep } else { self.next_reap };
-        let ms = (expiry.min(sweep) - now).clamp(1, 1000);
-        Duration::from_millis(ms as u64)
+        let now = self.mono_ms();
+        let ports = self.world.ports.as_ref().and_then(Ports::next_due).unwrap_or(MonoMs::MAX);
+        let due = self.peer.next_due().min(ports);
+        let wait = Duration::from_millis((due - now).clamp(1, 1000) as u64);
+        match self.world.net.next_due() {
+            Some(at) => wait.min(at.saturating_duration_since(Instant::now())),
+            None => wait,
+        }
+        .max(Duration::from_micros(100))
     }
 
     fn arm_wake(&mut self) -> io::Result<()> {
@@ -670,44 +419,36 @@ impl ZabCore {
             return Ok(());
         }
         let buffer: *mut u64 = &mut *self.wake_buffer;
-        let fd = types::Fd(self.parts.wake.raw());
+        let fd = types::Fd(self.wake.raw());
         let read = opcode::Read::new(fd, buffer.cast(), size_of::<u64>() as u32).build();
         // SAFETY: the buffer is boxed and lives as long as the ring; only one read of it is in flight at a time.
-        unsafe { self.ring.submission().push(&read.user_data(WAKE).flags(squeue::Flags::empty())) }
+        unsafe { self.ring.submission().push(&read.user_data(WAKE)) }
             .map_err(|_| io::Error::other("the Zab core's submission queue is full"))?;
         self.wake_armed = true;
         Ok(())
     }
 
-    fn report(&self, now: MonoMs, wall: WallMs, lists: bool) -> ZabReport {
-        let stats = self.parts.log.stats();
-        let buckets = if lists { self.parts.sessions.dump() } else { Vec::new() };
+    fn report(&self, lists: bool) -> ZabReport {
+        let stats = self.world.log.as_ref().map_or(self.stats_before, |log| log.stats());
+        let status = self.peer.status(lists);
+        let buckets = if lists { self.peer.session_buckets() } else { Vec::new() };
+        let (now, wall) = (self.mono_ms(), wall_ms());
         let buckets = buckets.into_iter();
-        let expiry = buckets.map(|bucket| (wall + (bucket.due - now), bucket.sessions));
+        let snapshots = &self.world.snapshot_state;
         ZabReport {
-            last_zxid: self.parts.tree.tree().applied(),
-            expiry: expiry.collect(),
-            sessions: self.parts.sessions.len(),
-            digests: self.digests.iter().copied().collect(),
-            digest_mismatches: self.parts.applier.digest_mismatches,
-            snapshots_taken: self.snapshot_state.taken.load(Ordering::Relaxed),
-            last_snapshot_ms: self.snapshot_state.last_ms.load(Ordering::Relaxed),
-            snapshot_ms_total: self.snapshot_state.total_ms.load(Ordering::Relaxed),
-            committed: self.committed,
-            sessions_expired: self.sessions_expired,
+            expiry: buckets.map(|bucket| (wall + (bucket.due - now), bucket.sessions)).collect(),
+            snapshots_taken: snapshots.taken.load(Ordering::Relaxed),
+            last_snapshot_ms: snapshots.last_ms.load(Ordering::Relaxed),
+            snapshot_ms_total: snapshots.total_ms.load(Ordering::Relaxed),
             flushes: stats.flushes,
             flush_us: stats.flush_micros,
             flush_us_min: self.flush_us_min.unwrap_or(0),
             flush_us_max: stats.flush_micros_max,
             log_bytes: stats.appended_bytes,
-            prepared_unapplied: self.pending.len(),
             uptime_ms: now,
+            peer: status,
         }
     }
-}
-
-fn mono_ms(parts: &CoreParts) -> MonoMs {
-    crate::base::time::mono_ms(parts.epoch, Instant::now())
 }
 
 fn wall_ms() -> WallMs {

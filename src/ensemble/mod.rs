@@ -1,18 +1,33 @@
-//! The Zab core: one pinned thread, one io_uring of its own. It owns the session table, validation, the proposal log
-//! and the quorum's state, and is the data tree's only writer. Everything that happens here is a completion.
+//! The Zab core: one pinned thread, one io_uring of its own. It runs the machine of [`crate::peer`] on the ring: the
+//! proposal log, the sockets to other servers, the messages of client cores. Everything that happens here is a
+//! completion.
 //!
-//! Watermarks, at any instant: `visible (applied) <= committed <= logged by a quorum <= proposed`.
+//! | file | holds |
+//! |---|---|
+//! | `core` | the loop: a turn, and when to sleep |
+//! | `world` | what the machine asks for, carried out |
+//! | [`disk`] | reloading, cutting, epochs, received snapshots |
+//! | [`net`] | sockets on the ring |
+//! | [`ports`] | election and quorum port |
+//! | `snapshots` | when a snapshot is due, and the side thread that writes it |
+//! | [`state`] | what operators are told |
 
 mod core;
+pub mod disk;
 pub mod net;
+pub mod ports;
 mod report;
 mod snapshots;
+pub mod state;
 mod wake;
+mod world;
 
-pub use self::core::{CoreExit, CoreOptions, CoreParts, Source, ZabCore};
+pub use self::core::{CoreExit, CoreOptions, CoreParts, Membership, ZabCore};
+pub use disk::Disk;
 pub use report::ZabReport;
 pub use snapshots::SnapshotPolicy;
+pub use state::SharedState;
 pub use wake::EventFd;
 
 /// Writes one snapshot; given by whoever knows directories and formats.
-pub type WriteSnapshot = snapshots::WriteSnapshot<Source>;
+pub type WriteSnapshot = snapshots::WriteSnapshot<crate::peer::Source>;

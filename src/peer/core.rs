@@ -10,7 +10,7 @@ use crate::base::{MonoMs, SessionId, Sid, WallMs, Zxid};
 use crate::pipeline::prep::PrepOptions;
 use crate::pipeline::{ConnToken, Item};
 use crate::session::{SessionIds, password, password_matches};
-use crate::tree::OwnerOptions;
+use crate::tree::{OwnerOptions, path};
 use crate::zab::Quorum;
 use crate::zab::liveness::Limits;
 
@@ -79,6 +79,8 @@ pub(super) struct Core {
     pub appended: Zxid,
     pub stopping: bool,
     pub sessions_expired: u64,
+    /// Nothing waits in the client cores' messages.
+    pub heard_everything: bool,
     /// The own history could not be cut: the next leader is told that there is none, and sends everything.
     pub claim_nothing: bool,
 }
@@ -112,6 +114,20 @@ impl Core {
         let Core { queue, db, attached, .. } = self;
         db.applier.set_now(self.now);
         queue.apply_ready(db, attached, host)
+    }
+
+    /// The members, as clients may read them in `/zookeeper/config`. Local, not logged, outside the digest.
+    pub fn show_config(&mut self) {
+        if self.options.standalone {
+            return;
+        }
+        let (text, version) = (&self.options.config_text, Zxid(self.options.config_version));
+        let tree = &mut self.db.tree;
+        let applied = tree.tree().applied();
+        tree.begin();
+        // Every tree has the node; a leader's old snapshot may lack it, and then nobody reads it here.
+        let _ = tree.set_data(path::CONFIG, Some(text), -1, version, self.wall);
+        tree.publish(applied);
     }
 
     /// Applies everything given to the log, committed or not, for nobody: votes are cast with the state of the log,

@@ -124,6 +124,7 @@ impl Peer {
                 stopping: false,
                 sessions_expired: 0,
                 claim_nothing: false,
+                heard_everything: true,
             },
             role: Role::Looking,
             election,
@@ -171,7 +172,8 @@ impl Peer {
         let core = &mut self.core;
         match (message, &mut self.role) {
             (ToZab::Shutdown, _) => core.stopping = true,
-            (ToZab::Report(_), _) => {}
+            // Reports and the disk's own word are taken by the loop.
+            (ToZab::Report(_) | ToZab::SnapshotAdopted(_), _) => {}
             (message, _) if !self.serving => refuse_message(host, &message),
             (ToZab::Requests(batch), Role::Leading(leader)) => leader.client_requests(core, &batch),
             (ToZab::Requests(batch), Role::Learning(learner)) => {
@@ -264,6 +266,11 @@ impl Peer {
         }
     }
 
+    /// Whether client cores' messages were taken to the last: a touch may wait in what was not.
+    pub fn set_heard_everything(&mut self, everything: bool) {
+        self.core.heard_everything = everything;
+    }
+
     /// Ends a turn; everything that it led to is with the host when this returns.
     pub fn end_turn(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         self.tick(host)?;
@@ -319,6 +326,18 @@ impl Peer {
     /// Committed work waits for client cores to make room.
     pub fn is_held_up(&self) -> bool {
         self.core.queue.next_is_ready()
+    }
+
+    /// Whether input of this link was left for the disk's sake, and is to be offered again without more of it.
+    pub fn holds_back(&self, link: LinkId) -> bool {
+        match &self.role {
+            Role::Learning(learner) => learner.link() == link && learner.is_truncating(),
+            _ => false,
+        }
+    }
+
+    pub fn is_looking(&self) -> bool {
+        matches!(self.role, Role::Looking)
     }
 
     /// Nothing is prepared, under way or waiting.
@@ -429,6 +448,7 @@ impl Peer {
             election.synchronised(epoch);
         }
         self.serving = true;
+        self.core.show_config();
         let tree = self.core.db.tree.tree();
         host.show_state(state, tree);
         if state == ServerState::Leading && !self.core.options.leader_serves {

@@ -1,7 +1,7 @@
 //! What a server tells about itself.
 
 use super::{Peer, Role};
-use crate::base::{Sid, Zxid};
+use crate::base::{SessionId, Sid, Zxid};
 
 /// For reports; taken between two turns.
 #[derive(Clone, Debug, Default)]
@@ -19,12 +19,17 @@ pub struct PeerStatus {
     pub synced_followers: usize,
     pub synced_observers: usize,
     pub learners: usize,
+    /// Syncs of learners that wait for a commit.
+    pub pending_syncs: usize,
+    /// On a learner: every session with its timeout in milliseconds; asked for by `dump` alone.
+    pub session_timeouts: Vec<(SessionId, i32)>,
     pub leader: Option<Sid>,
     pub epoch: i64,
 }
 
 impl Peer {
-    pub fn status(&self) -> PeerStatus {
+    /// `lists`: with what is dear on a large server.
+    pub fn status(&self, lists: bool) -> PeerStatus {
         let core = &self.core;
         let mut status = PeerStatus {
             last_zxid: core.db.last(),
@@ -43,9 +48,16 @@ impl Peer {
                 status.synced_followers = followers;
                 status.synced_observers = observers;
                 status.learners = leader.learner_count();
+                status.pending_syncs = leader.pending_syncs();
                 status.leader = Some(core.me());
             }
-            Role::Learning(learner) => status.leader = Some(learner.leader()),
+            Role::Learning(learner) => {
+                status.leader = Some(learner.leader());
+                if lists {
+                    status.session_timeouts = core.db.sessions.iter().collect();
+                    status.session_timeouts.sort_unstable();
+                }
+            }
             Role::Looking => {}
         }
         status

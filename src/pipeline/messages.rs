@@ -56,6 +56,8 @@ pub enum ToZab {
     Touches(Vec<Touch>),
     /// Fill in this core's part of a report.
     Report(Arc<dyn Report>),
+    /// A leader's snapshot is in place on disk, or why it is not.
+    SnapshotAdopted(Result<(), String>),
     /// Finish what is in the log, then stop.
     Shutdown,
 }

@@ -1,4 +1,4 @@
-//! Puts a standalone server together, runs it, takes it down.
+//! Puts a server together, runs it, takes it down.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -7,21 +7,19 @@ use std::time::{Duration, Instant};
 use super::commands::Commands;
 use super::config_auth::AuthProvider;
 use super::profile::Pin;
-use super::{Config, ExitCode, Loaded, listen, preflight, restore, signals};
+use super::{Config, ExitCode, Loaded, listen, members, preflight, restore, signals};
 use crate::auth::{Auth, AuthConfig, DigestAlgorithm};
 use crate::base::limits::{SHARD_MAILBOX_SLOTS, ZAB_INBOX_SLOTS};
-use crate::base::{MonoMs, Sid};
-use crate::ensemble::{CoreExit, CoreOptions, CoreParts, EventFd, SnapshotPolicy, ZabCore};
+use crate::base::MonoMs;
+use crate::ensemble::{
+    CoreExit, CoreOptions, CoreParts, Disk, EventFd, SharedState, SnapshotPolicy, ZabCore,
+};
+use crate::peer::{Fatal, Recovered};
 use crate::pipeline::Mailbox;
 use crate::pipeline::messages::{ToShard, ToZab};
-use crate::pipeline::prep::{Prep, PrepOptions};
-use crate::session::SessionIds;
 use crate::shard::runtime::{self, RunningShard, RuntimeOptions, ShardWaker};
 use crate::shard::{Admission, Links, ShardCounters, ShardOptions};
-use crate::storage::{LogOptions, ProposalLog};
-
-/// The server id in session ids of a standalone server (reference: client-protocol 4.7).
-const STANDALONE_SID: Sid = Sid(1);
+use crate::storage::{DataLayout, LogOptions};
 
 /// Free bytes below which the disk is called nearly full.
 const DISK_RESERVE_BYTES: u64 = 64 << 20;
@@ -32,13 +30,6 @@ pub fn run(loaded: Loaded) -> ExitCode {
     tracing::info!("ringkeeper {} starting", env!("CARGO_PKG_VERSION"));
     for warning in &warnings {
         tracing::warn!("{warning}");
-    }
-    if config.ensemble.is_some() {
-        tracing::error!(
-            "the configuration names an ensemble (server.N lines); this version serves standalone \
-             only: remove them, or keep running Apache ZooKeeper for now"
-        );
-        return ExitCode::Invocation;
     }
     warn_of_the_unserved(&config);
     match start(&config) {
@@ -100,7 +91,8 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
     let auth_config = auth_config(config).map_err(|error| (ExitCode::Invocation, error))?;
     let auth = Arc::new(Auth::new(auth_config));
     let epoch = Instant::now();
-    let restored = restore::restore(config, epoch)?;
+    let layout = restore::open_layout(config)?;
+    let restored = restore::restore(config, &layout, epoch)?;
     tracing::info!(
         "data directory {}: zxid {}, {} znodes, {} sessions, recovered in {} ms",
         config.data_dir.display(),
@@ -119,16 +111,18 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
         .map(|waker| Arc::new(Mailbox::new(SHARD_MAILBOX_SLOTS, Box::new(waker.clone()))))
         .collect();
     let counters: Vec<_> = wakers.iter().map(|_| Arc::new(ShardCounters::default())).collect();
+    let state = Arc::new(SharedState::new(restored.tree.tree().clone()));
     let commands = Arc::new(Commands::new(
         config,
-        restored.tree.tree().clone(),
+        state.clone(),
         to_zab.clone(),
         mailboxes.clone(),
         counters.clone(),
         epoch,
     ));
     let tree = restored.tree.tree().clone();
-    let core = start_core(config, restored, &auth, &to_zab, &mailboxes, wake, epoch)?;
+    let around = Around { auth: &auth, inbox: &to_zab, mailboxes: &mailboxes, wake, state, epoch };
+    let core = start_core(config, layout, restored, around)?;
     let admission = Arc::new(Admission::default());
     let mut shards = Vec::new();
     for (id, listeners) in listeners.into_iter().enumerate() {
@@ -153,53 +147,70 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
     Ok(RunningServer { to_zab, mailboxes, shards, core })
 }
 
+/// What the Zab core shares with the rest of the server.
+struct Around<'a> {
+    auth: &'a Arc<Auth>,
+    inbox: &'a Arc<Mailbox<ToZab>>,
+    mailboxes: &'a [Arc<Mailbox<ToShard>>],
+    wake: EventFd,
+    state: Arc<SharedState>,
+    epoch: Instant,
+}
+
 fn start_core(
     config: &Config,
-    restored: restore::Restored,
-    auth: &Arc<Auth>,
-    inbox: &Arc<Mailbox<ToZab>>,
-    mailboxes: &[Arc<Mailbox<ToShard>>],
-    wake: EventFd,
-    epoch: Instant,
+    layout: DataLayout,
+    restored: Recovered,
+    around: Around<'_>,
 ) -> Result<std::thread::JoinHandle<CoreExit>, Failed> {
     let storage = &config.storage;
     let zxid = restored.tree.tree().applied();
-    let prep_options = PrepOptions {
-        digest_enabled: storage.digest,
-        extended_types: config.nodes.extended_types,
-        close_session_txn: storage.close_session_txn,
-        enforce_quota: config.nodes.enforce_quota,
-        reconfig_enabled: config.peers.reconfig_enabled,
-        record_bytes_max: restore::record_bytes_max(config),
-    };
-    let log = ProposalLog::create(&restored.layout.log_dir, log_options(config))
-        .map_err(|error| unexpected(format!("the log cannot be started: {error}")))?;
     let size_limit = u64::try_from(storage.snap_size_limit_kib).ok().filter(|kib| *kib > 0);
-    let seed = epoch.elapsed().as_nanos() as u64 ^ zxid.0 as u64 ^ u64::from(std::process::id());
+    let nanos = around.epoch.elapsed().as_nanos() as u64;
+    let seed = nanos ^ zxid.0 as u64 ^ u64::from(std::process::id());
+    let peer = members::peer(config, &layout, restored, around.auth, boot_ms())?;
     let parts = CoreParts {
-        prep: Prep::new(prep_options, zxid, restored.tree.digest()),
-        tree: restored.tree,
-        sessions: restored.sessions,
-        session_ids: SessionIds::new(STANDALONE_SID.0, boot_ms()),
-        auth: auth.clone(),
-        applier: restored.applier,
-        log,
+        peer,
+        membership: members::membership(config)?,
         snapshots: SnapshotPolicy::new(
             storage.snap_count.max(2) as u64,
             size_limit.map(|kib| kib * 1024),
             seed,
         ),
-        write_snapshot: restore::snapshot_writer(config, &restored.layout),
-        inbox: inbox.clone(),
-        wake,
-        shards: mailboxes.to_vec(),
-        epoch,
+        write_snapshot: restore::snapshot_writer(config, &layout),
+        state: around.state,
+        inbox: around.inbox.clone(),
+        wake: around.wake,
+        shards: around.mailboxes.to_vec(),
+        epoch: around.epoch,
+        disk: disk(config, &layout, around.inbox, around.epoch),
     };
-    restore::start_purge(config, &restored.layout);
-    let options = core_options(config);
-    let core = ZabCore::new(options, parts)
-        .map_err(|error| unexpected(format!("the Zab core's ring cannot be set up: {error}")))?;
+    restore::start_purge(config, &layout);
+    let core = ZabCore::new(core_options(config), parts).map_err(unexpected)?;
     std::thread::Builder::new().name("zab".into()).spawn(move || core.run()).map_err(unexpected)
+}
+
+fn disk(
+    config: &Config,
+    layout: &DataLayout,
+    inbox: &Arc<Mailbox<ToZab>>,
+    epoch: Instant,
+) -> Disk {
+    let (settings, directory) = (config.clone(), layout.clone());
+    let reload = move || {
+        restore::restore(&settings, &directory, epoch).map_err(|(_, text)| text)
+    };
+    Disk {
+        layout: layout.clone(),
+        log_options: log_options(config),
+        reload: Box::new(reload),
+        record_bytes_max: restore::record_bytes_max(config),
+        snapshot_size_factor: config.storage.snapshot_size_factor,
+        snapshot_digest: config.storage.digest,
+        snapshot_zxid: config.storage.serialize_last_zxid,
+        inbox: inbox.clone(),
+        receiving: None,
+    }
 }
 
 /// The monotonic clock of the machine: session ids of a server that restarts must not repeat.
@@ -210,17 +221,11 @@ fn boot_ms() -> MonoMs {
 }
 
 fn core_options(config: &Config) -> CoreOptions {
-    let (profile, nodes) = (&config.profile, &config.nodes);
+    let profile = &config.profile;
     CoreOptions {
-        sid: STANDALONE_SID,
         cpu: cpu_of(config, 0),
         spin: Duration::from_micros(profile.zab_spin_us),
         ring_depth: profile.zab_ring_depth,
-        container_check_ms: nodes.container_check_ms,
-        container_delete_gap_ms: (60_000 / nodes.container_deletes_per_minute_max).max(1),
-        container_never_used_ms: nodes.container_never_used_ms_max,
-        touch_slack_ms: 2 * touch_interval_ms(config) as i64,
-        outstanding_txns_max: profile.zab_outstanding_txns_max,
         flush_batch_max: profile.flush_batch_max,
         flush_delay: Duration::from_micros(profile.flush_delay_us),
         fsync_warning_ms: config.storage.fsync_warning_ms,
@@ -239,7 +244,7 @@ fn log_options(config: &Config) -> LogOptions {
     }
 }
 
-fn touch_interval_ms(config: &Config) -> u64 {
+pub(super) fn touch_interval_ms(config: &Config) -> u64 {
     (config.tick_time_ms as u64 / 8).clamp(10, 250)
 }
 
@@ -427,17 +432,19 @@ fn exit_code(exit: &CoreExit) -> ExitCode {
             tracing::error!("the log failed, nothing more is written to it: {error}");
             ExitCode::PoisonedLog
         }
-        CoreExit::Append(error) => {
-            tracing::error!("the log takes no more records: {error}");
-            ExitCode::PoisonedLog
-        }
         CoreExit::Ring(error) => {
             tracing::error!("the Zab core's ring failed: {error}");
             ExitCode::Unexpected
         }
-        CoreExit::Apply(text) => {
-            tracing::error!("{text}");
-            ExitCode::Unexpected
+        CoreExit::Fatal(fatal) => {
+            tracing::error!("this server cannot go on: {fatal}");
+            match fatal {
+                Fatal::Disk(_) => ExitCode::PoisonedLog,
+                Fatal::Data(_) => ExitCode::Unexpected,
+                Fatal::UnmatchedCommit(_) => ExitCode::UnmatchedCommit,
+                Fatal::Packet(_) => ExitCode::QuorumPacket,
+                Fatal::Snapshot(_) => ExitCode::Snapshot,
+            }
         }
         CoreExit::Snapshot => ExitCode::Snapshot,
     }

@@ -8,16 +8,20 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Config;
+use super::config::Ensemble;
 use super::process;
+use super::server_lines::PeerType;
 use crate::admin::four_letter::report::{
     ConfReport, ConnectionReport, ConnectionSession, DigestReport, ExpiryBucket, Latency,
-    MonitorReport, Parts, ServerReport, SessionsReport, TRACE_MASK_DEFAULT, WatchesReport,
+    LeaderGauges, Mode, MonitorReport, Parts, QuorumConf, ServerReport, SessionsReport,
+    TRACE_MASK_DEFAULT, WatchesReport,
 };
 use crate::admin::four_letter::{Request, Whitelist, answer};
 use crate::admin::metrics::{Basic, Counter, Summary};
 use crate::base::limits::SHARD_MAILBOX_CONTROL_SLOTS;
 use crate::base::{SessionId, WallMs};
-use crate::ensemble::ZabReport;
+use crate::ensemble::{SharedState, ZabReport};
+use crate::peer::ServerState;
 use crate::pipeline::Mailbox;
 use crate::pipeline::messages::{Report, ToShard, ToZab};
 use crate::shard::runtime::wall_ms;
@@ -57,7 +61,7 @@ fn wants_lists(word: FourLetterWord) -> bool {
 
 /// What does not change while the server runs, and the ways to the cores. Shared by the client cores.
 struct Shared {
-    tree: Arc<Tree>,
+    state: Arc<SharedState>,
     counters: Vec<Arc<ShardCounters>>,
     whitelist: Whitelist,
     conf: ConfReport,
@@ -65,6 +69,8 @@ struct Shared {
     log_dir: PathBuf,
     trace_mask: AtomicI64,
     epoch: Instant,
+    /// Voting members; `None` standalone.
+    voters: Option<i64>,
 }
 
 /// The handler of four-letter words.
@@ -78,7 +84,7 @@ pub struct Commands {
 impl Commands {
     pub fn new(
         config: &Config,
-        tree: Arc<Tree>,
+        state: Arc<SharedState>,
         to_zab: Arc<Mailbox<ToZab>>,
         mailboxes: Vec<Arc<Mailbox<ToShard>>>,
         counters: Vec<Arc<ShardCounters>>,
@@ -89,7 +95,7 @@ impl Commands {
         let whitelist =
             Whitelist::new(&config.clients.four_letter_whitelist, config.clients.read_only_mode);
         let shared = Shared {
-            tree,
+            state,
             counters,
             whitelist,
             conf: conf_report(config, &snap_dir, &log_dir),
@@ -97,6 +103,7 @@ impl Commands {
             log_dir,
             trace_mask: AtomicI64::new(TRACE_MASK_DEFAULT),
             epoch,
+            voters: config.ensemble.as_ref().map(|e| e.quorum.participants() as i64),
         };
         Commands { shared: Arc::new(shared), to_zab, mailboxes, asking: Mutex::new(()) }
     }
@@ -151,7 +158,20 @@ fn conf_report(config: &Config, snap_dir: &Path, log_dir: &Path) -> ConfReport {
         session_timeout_ms_max: config.session_timeout_ms_max,
         listen_backlog: config.clients.listen_backlog,
         server_id: config.my_id.unwrap_or(0),
-        quorum: None,
+        quorum: config.ensemble.as_ref().map(|ensemble| quorum_conf(config, ensemble)),
+    }
+}
+
+fn quorum_conf(config: &Config, ensemble: &Ensemble) -> QuorumConf {
+    let own = ensemble.quorum.servers.get(&ensemble.my_id);
+    let address = own.and_then(|own| own.addresses.first());
+    QuorumConf {
+        init_limit_ticks: config.peers.init_limit_ticks,
+        sync_limit_ticks: config.peers.sync_limit_ticks,
+        election_port: address.map_or(0, |address| address.election_port),
+        quorum_port: address.map_or(0, |address| address.quorum_port),
+        observer: ensemble.peer_type == PeerType::Observer,
+        membership: Some(ensemble.quorum.to_config_text()),
     }
 }
 
@@ -223,17 +243,19 @@ impl Shared {
         for shard in &self.counters {
             counters.add(&shard.snapshot());
         }
-        let (_, (nodes, bytes, ephemerals)) = self.tree.read(|view| {
+        let (state, tree) = self.state.now();
+        let (_, (nodes, bytes, ephemerals)) = tree.read(|view| {
             (view.node_count(), view.approximate_data_size(), view.ephemerals_count())
         });
         let mut report = ServerReport {
-            serving: true,
+            serving: state != ServerState::Looking,
+            mode: mode(state),
             latency: latency(&counters),
             packets_received: counters.received as i64,
             packets_sent: counters.sent as i64,
             connection_count: counters.connections as i64,
             outstanding: counters.outstanding as i64,
-            last_zxid: zab.last_zxid,
+            last_zxid: zab.peer.last_zxid,
             // The reference keeps the root under two names and counts both.
             node_count: nodes as i64 + 1,
             trace_mask: self.trace_mask.load(Ordering::Relaxed),
@@ -246,8 +268,8 @@ impl Shared {
             report.connections = all.map(connection).collect();
         }
         if parts.sessions {
-            report.sessions = sessions(zab);
-            report.ephemerals = self.ephemerals();
+            report.sessions = sessions(state, zab);
+            report.ephemerals = ephemerals_of(&tree);
             report.connection_expiry = connection_expiry(shards);
         }
         if parts.watch_summary || parts.watch_lists {
@@ -259,24 +281,33 @@ impl Shared {
         }
         if parts.metrics {
             report.monitor = self.monitor(&counters, zab, bytes, ephemerals);
+            self.fill_quorum(&mut report.monitor, state, zab);
             Shared::fill_metrics(&mut report, zab);
         }
         report
     }
 
-    fn ephemerals(&self) -> Vec<(SessionId, Vec<String>)> {
-        let (_, all) = self.tree.read(|view| {
-            let sessions = view.ephemeral_sessions().into_iter();
-            let paths_of = |session| {
-                let mut paths = Vec::new();
-                view.ephemerals_of(session, |path| {
-                    paths.push(String::from_utf8_lossy(path).into_owned());
-                });
-                (session, paths)
-            };
-            sessions.map(paths_of).filter(|(_, paths)| !paths.is_empty()).collect::<Vec<_>>()
-        });
-        all
+    /// What only a member of an ensemble has.
+    fn fill_quorum(&self, monitor: &mut MonitorReport, state: ServerState, zab: &ZabReport) {
+        let word = match state {
+            ServerState::Leading => "leading",
+            ServerState::Following => "following",
+            ServerState::Observing => "observing",
+            ServerState::Looking | ServerState::Standalone | ServerState::ReadOnly => return,
+        };
+        monitor.peer_state = Some(format!("{word} - broadcast"));
+        monitor.quorum_size = self.voters;
+        if state == ServerState::Leading {
+            let peer = &zab.peer;
+            monitor.synced_observers = Some(peer.synced_observers as i64);
+            monitor.leader = Some(LeaderGauges {
+                learners: peer.learners as i64,
+                synced_followers: peer.synced_followers as i64,
+                synced_non_voting_followers: 0,
+                pending_syncs: peer.pending_syncs as i64,
+                uptime_ms: zab.uptime_ms,
+            });
+        }
     }
 
     fn monitor(
@@ -291,7 +322,7 @@ impl Shared {
             watch_count: counters.watches as i64,
             ephemerals_count: ephemerals as i64,
             approximate_data_bytes: data_bytes as i64,
-            global_sessions: zab.sessions as i64,
+            global_sessions: zab.peer.sessions as i64,
             open_file_descriptors: open,
             max_file_descriptors: max,
             auth_failed: counters.auth_failed as i64,
@@ -302,9 +333,9 @@ impl Shared {
 
     fn fill_metrics(report: &mut ServerReport, zab: &ZabReport) {
         let metrics = &mut report.metrics;
-        metrics.count(Counter::DigestMismatches, zab.digest_mismatches as i64);
-        metrics.count(Counter::Commit, zab.committed as i64);
-        metrics.count(Counter::StaleSessionsExpired, zab.sessions_expired as i64);
+        metrics.count(Counter::DigestMismatches, zab.peer.digest_mismatches as i64);
+        metrics.count(Counter::Commit, zab.peer.applied as i64);
+        metrics.count(Counter::StaleSessionsExpired, zab.peer.sessions_expired as i64);
         let ms = |us: u64| (us / 1000) as i64;
         let fsync = Summary {
             min: ms(zab.flush_us_min),
@@ -321,6 +352,31 @@ impl Shared {
     }
 }
 
+fn mode(state: ServerState) -> Mode {
+    match state {
+        ServerState::Looking | ServerState::Standalone => Mode::Standalone,
+        ServerState::Leading => Mode::Leader,
+        ServerState::Following => Mode::Follower,
+        ServerState::Observing => Mode::Observer,
+        ServerState::ReadOnly => Mode::ReadOnly,
+    }
+}
+
+fn ephemerals_of(tree: &Tree) -> Vec<(SessionId, Vec<String>)> {
+    let (_, all) = tree.read(|view| {
+        let sessions = view.ephemeral_sessions().into_iter();
+        let paths_of = |session| {
+            let mut paths = Vec::new();
+            view.ephemerals_of(session, |path| {
+                paths.push(String::from_utf8_lossy(path).into_owned());
+            });
+            (session, paths)
+        };
+        sessions.map(paths_of).filter(|(_, paths)| !paths.is_empty()).collect::<Vec<_>>()
+    });
+    all
+}
+
 fn latency(counters: &CounterSnapshot) -> Latency {
     if counters.latency_count == 0 {
         return Latency::default();
@@ -334,10 +390,15 @@ fn latency(counters: &CounterSnapshot) -> Latency {
 
 fn digests(zab: &ZabReport) -> Vec<DigestReport> {
     let row = |(zxid, digest): &(_, u64)| DigestReport { zxid: *zxid, digest: *digest as i64 };
-    zab.digests.iter().map(row).collect()
+    zab.peer.digests.iter().map(row).collect()
 }
 
-fn sessions(zab: &ZabReport) -> SessionsReport {
+fn sessions(state: ServerState, zab: &ZabReport) -> SessionsReport {
+    if matches!(state, ServerState::Following | ServerState::Observing) {
+        let global = zab.peer.session_timeouts.iter();
+        let global = global.map(|(id, timeout_ms)| (*id, i64::from(*timeout_ms))).collect();
+        return SessionsReport::Learner { local: None, global };
+    }
     let bucket = |(due, ids): &(WallMs, Vec<SessionId>)| ExpiryBucket {
         expires_wall_ms: *due,
         items: ids.clone(),

@@ -10,7 +10,7 @@
 //! | [`profile`] | this server's own knobs |
 //! | [`logging`] | log output |
 //! | [`preflight`] | what the machine must offer |
-//! | [`assembly`], `restore`, `listen`, `signals`, `commands` | start, run, stop |
+//! | [`assembly`], `restore`, `members`, `listen`, `signals`, `commands` | start, run, stop |
 //! | [`exit_code`] | how the process ends |
 
 pub mod assembly;
@@ -27,6 +27,7 @@ pub mod exit_code;
 pub mod jvm_flags;
 mod listen;
 pub mod logging;
+mod members;
 pub mod preflight;
 mod process;
 pub mod profile;

@@ -1,13 +1,15 @@
 //! Recovery: what the data directory holds becomes a tree and a session table; and what writes it back (snapshots) and
 //! clears it up (purge).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config_settings::Compression as ConfiguredCompression;
 use super::{Config, ExitCode};
-use crate::base::{SessionId, Zxid};
-use crate::ensemble::{Source, WriteSnapshot};
+use crate::base::{MonoMs, SessionId, Zxid};
+use crate::ensemble::WriteSnapshot;
+use crate::peer::{Proposal, Recovered, Source};
 use crate::pipeline::{Applier, CommitBatch};
 use crate::session::SessionTracker;
 use crate::storage::{
@@ -24,40 +26,38 @@ const SNAPSHOT_BYTES_PER_S: u64 = 96 << 20;
 /// Sessions named by ephemerals alone get this long to come back, in ticks.
 const ORPHAN_TICKS: i32 = 2;
 
-/// What recovery hands to the Zab core.
-pub(super) struct Restored {
-    pub layout: DataLayout,
-    pub tree: TreeWriter,
-    pub sessions: SessionTracker,
-    pub applier: Applier,
-}
-
 type Failed = (ExitCode, String);
+
+/// The data directory, made if it is not there.
+pub(super) fn open_layout(config: &Config) -> Result<DataLayout, Failed> {
+    let log_dir = (config.data_log_dir != config.data_dir).then_some(&*config.data_log_dir);
+    DataLayout::open(&config.data_dir, log_dir, config.storage.data_dir_autocreate)
+        .map_err(|error| (ExitCode::DataDir, error.to_string()))
+}
 
 /// Recovers the newest state of the data directory. A new database gets its first snapshot here; otherwise none is
 /// written merely because the server started.
-pub(super) fn restore(config: &Config, epoch: Instant) -> Result<Restored, Failed> {
+pub(super) fn restore(
+    config: &Config,
+    layout: &DataLayout,
+    epoch: Instant,
+) -> Result<Recovered, Failed> {
     let storage = &config.storage;
-    let log_dir = (config.data_log_dir != config.data_dir).then_some(&*config.data_log_dir);
-    let layout = DataLayout::open(&config.data_dir, log_dir, storage.data_dir_autocreate)
-        .map_err(|error| (ExitCode::DataDir, error.to_string()))?;
     let options = RecoveryOptions {
         trust_empty: storage.trust_empty_snapshot,
         db_autocreate: storage.db_autocreate,
         allow_gaps: config.profile.allow_log_gaps,
         buffer_max: record_bytes_max(config),
     };
-    let owners = OwnerOptions {
-        extended_types: config.nodes.extended_types,
-        emulate_353_ttl: config.nodes.emulate_353_ttl,
-    };
-    let fresh = || Target::new(owners, config.tick_time_ms);
-    let recovered = recover(&layout, &options, fresh)
+    let owners = owner_options(config);
+    let keep = storage.commit_log_count.max(0) as usize;
+    let fresh = || Target::new(owners, config.tick_time_ms, keep);
+    let recovered = recover(layout, &options, fresh)
         .map_err(|error| (ExitCode::Unexpected, error.to_string()))?;
     for (path, error) in &recovered.rejected {
         tracing::warn!("snapshot {} cannot be used: {error}", path.display());
     }
-    if recovered.last_zxid < Zxid::ZERO {
+    if recovered.last_zxid < Zxid::ZERO && config.ensemble.is_none() {
         let text = "the data directory is empty and db.autocreate is false: create it with an \
                     `initialize` file next to version-2, or set db.autocreate=true";
         return Err((ExitCode::Unexpected, text.to_owned()));
@@ -67,23 +67,31 @@ pub(super) fn restore(config: &Config, epoch: Instant) -> Result<Restored, Faile
         let (path, nodes) = (path.display(), info.nodes);
         tracing::info!("snapshot {path}: {nodes} znodes; {} log records", recovered.replayed);
     }
-    let (tree, mut sessions, mut applier) = recovered.target.finish(recovered.last_zxid);
-    if applier.digest_mismatches > 0 {
-        let count = applier.digest_mismatches;
+    let mut recovered = recovered.target.finish(recovered.last_zxid);
+    if recovered.applier.digest_mismatches > 0 {
+        let count = recovered.applier.digest_mismatches;
         tracing::error!("{count} replayed transactions do not give the digest logged with them");
     }
-    applier.go_live();
-    let known: Vec<_> = sessions.iter().collect();
-    sessions.restore(known, crate::base::time::mono_ms(epoch, Instant::now()));
-    adopt_orphans(config, &tree, &mut sessions, epoch);
+    recovered.applier.go_live();
+    let known: Vec<_> = recovered.sessions.iter().collect();
+    let now = crate::base::time::mono_ms(epoch, Instant::now());
+    recovered.sessions.restore(known, now);
+    adopt_orphans(config, &mut recovered, now);
     if first_snapshot {
-        let mut source = Source::new(&tree, &sessions);
+        let mut source = Source::new(&recovered.tree, &recovered.sessions);
         snapshot::write(&layout.snap_dir, &mut source, &snapshot_options(config))
             .map_err(|error| (ExitCode::Snapshot, format!("the first snapshot: {error}")))?;
     }
     let mark = layout.remove_initialize_mark();
     mark.map_err(|error| (ExitCode::DataDir, format!("the initialize file: {error}")))?;
-    Ok(Restored { layout, tree, sessions, applier })
+    Ok(recovered)
+}
+
+pub(super) fn owner_options(config: &Config) -> OwnerOptions {
+    OwnerOptions {
+        extended_types: config.nodes.extended_types,
+        emulate_353_ttl: config.nodes.emulate_353_ttl,
+    }
 }
 
 /// Longest record that is read back, bytes.
@@ -96,13 +104,8 @@ pub(super) fn record_bytes_max(config: &Config) -> usize {
 /// Ephemerals whose session the table does not know: the session is given a short life, so that its end is a logged
 /// transaction like any other. Owners that look like TTL nodes are left alone: they are not sessions, the setting that
 /// makes them what they are is missing.
-fn adopt_orphans(
-    config: &Config,
-    tree: &TreeWriter,
-    sessions: &mut SessionTracker,
-    epoch: Instant,
-) {
-    let now = crate::base::time::mono_ms(epoch, Instant::now());
+fn adopt_orphans(config: &Config, recovered: &mut Recovered, now: MonoMs) {
+    let Recovered { tree, sessions, .. } = recovered;
     for session in tree.view().ephemeral_sessions() {
         if sessions.contains(session) {
             continue;
@@ -131,6 +134,9 @@ struct Target {
     applier: Applier,
     /// Events and replies of replay: nobody reads them.
     unheard: CommitBatch,
+    /// The last transactions, for learners that lag a little; at most so many.
+    recent: VecDeque<Proposal>,
+    keep: usize,
 }
 
 enum Stage {
@@ -141,13 +147,15 @@ enum Stage {
 }
 
 impl Target {
-    fn new(owners: OwnerOptions, tick_ms: i32) -> Target {
+    fn new(owners: OwnerOptions, tick_ms: i32, keep: usize) -> Target {
         Target {
             stage: Stage::Loading(Box::new(TreeLoader::new(owners))),
             owners,
             sessions: SessionTracker::new(tick_ms),
             applier: Applier::replaying(Zxid::ZERO),
             unheard: CommitBatch::default(),
+            recent: VecDeque::new(),
+            keep,
         }
     }
 
@@ -166,11 +174,14 @@ impl Target {
         }
     }
 
-    fn finish(mut self, last: Zxid) -> (TreeWriter, SessionTracker, Applier) {
+    fn finish(mut self, last: Zxid) -> Recovered {
         self.writer().publish(last);
-        match self.stage {
-            Stage::Replaying(tree) => (*tree, self.sessions, self.applier),
-            Stage::Loading(_) | Stage::Moving => unreachable!("writer() has moved on"),
+        let Stage::Replaying(tree) = self.stage else { unreachable!("writer() has moved on") };
+        Recovered {
+            tree: *tree,
+            sessions: self.sessions,
+            applier: self.applier,
+            recent: self.recent.into(),
         }
     }
 
@@ -217,7 +228,8 @@ impl RecoveryTarget for Target {
         tree.begin();
         self.stage = Stage::Replaying(Box::new(tree));
         // A fuzzy snapshot holds later changes: its digest, and those of the log, count from where it ended.
-        let end = info.digest.filter(|digest| digest.zxid > zxid).map(|digest| digest.zxid);
+        let ends = [info.digest.map(|digest| digest.zxid), info.last_zxid];
+        let end = ends.into_iter().flatten().max().filter(|end| *end > zxid);
         self.applier = Applier::replaying(end.unwrap_or(Zxid::ZERO));
         Ok(())
     }
@@ -229,8 +241,14 @@ impl RecoveryTarget for Target {
         };
         self.applier
             .apply(tree, &mut self.sessions, txn, None, &mut self.unheard)
-            .map(|_| ())
-            .map_err(|error| format!("transaction {zxid}: {error}"))
+            .map_err(|error| format!("transaction {zxid}: {error}"))?;
+        if self.keep > 0 {
+            if self.recent.len() == self.keep {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(Proposal::alone(zxid, txn.to_vec()));
+        }
+        Ok(())
     }
 }
 

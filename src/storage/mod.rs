@@ -12,16 +12,20 @@
 //! | [`snapshot_codec`] | plain, gz and snappy streams |
 //! | [`snapshot_reader`] | reading snapshots into a sink |
 //! | [`recovery`] | what a start finds on disk and what follows from it |
+//! | [`received`] | a snapshot that comes from the leader |
+//! | [`epochs`] | the two epoch files of a member of an ensemble |
 //! | [`truncate`] | cutting the history after a zxid |
 //! | [`purge`] | autopurge |
 //! | [`os`] | the calls of the operating system that std does not have |
 
+pub mod epochs;
 pub mod layout;
 pub mod log;
 pub mod log_scan;
 pub mod log_segment;
 pub mod os;
 pub mod purge;
+pub mod received;
 pub mod recovery;
 pub mod snapshot;
 pub mod snapshot_codec;

@@ -16,6 +16,7 @@ use super::layout::{PRIVATE_PREFIX, snapshot_name};
 use super::os;
 use super::snapshot_codec::{Compression, Encoder};
 use crate::base::{SessionId, Zxid};
+use crate::wire::JuteWrite;
 use crate::wire::snapshot_format::{
     DigestSection, TERMINATOR, Trailer, encode_acls, encode_header, encode_sessions,
 };
@@ -120,8 +121,26 @@ fn write_file(
     Ok((bytes, quiet.at))
 }
 
-/// Writes the snapshot into a stream: what a file holds, and what a learner gets in a SNAP with
-/// [`Compression::Plain`]. Returns the uncompressed bytes.
+/// What ends the tree in a SNAP, as a string.
+const SIGNATURE: &[u8] = b"BenWasHere";
+
+/// Writes the tree as a learner gets it behind a SNAP: no header, no seals (reference: zab 6).
+pub fn stream(out: &mut impl Write, source: &mut dyn SnapshotSource) -> io::Result<()> {
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
+    encode_sessions(&mut chunk, source.sessions());
+    encode_acls(&mut chunk, source.acls());
+    while source.next_chunk(CHUNK_NODES, &mut chunk) {
+        if chunk.len() >= CHUNK_BYTES {
+            out.write_all(&chunk)?;
+            chunk.clear();
+        }
+    }
+    chunk.extend_from_slice(&TERMINATOR);
+    chunk.put_buffer(Some(SIGNATURE));
+    out.write_all(&chunk)
+}
+
+/// Writes the snapshot into a stream: what a file holds. Returns the uncompressed bytes.
 pub fn write_to(
     out: impl Write,
     source: &mut dyn SnapshotSource,

@@ -58,15 +58,9 @@ impl From<ScanError> for TruncateError {
 /// Other than Apache this cuts after the last record not above the target even if the target itself is not logged,
 /// and removes snapshots that may hold later effects: a fuzzy one kept would bring back what was cut.
 pub fn truncate(layout: &DataLayout, target: Zxid, buffer_max: usize) -> Result<(), TruncateError> {
-    let logs = layout.logs()?;
-    let kept = logs.iter().rposition(|log| log.zxid <= target);
-    let cut = match kept {
-        Some(n) => Some((n, cut_offset(&logs[n], target, buffer_max)?)),
-        None => None,
-    };
     let tainted = tainted_snapshots(layout, target, buffer_max)?;
-    let first_later = kept.map_or(0, |n| n + 1);
-    if kept.is_none() && !layout.snapshots()?.iter().any(|file| file.zxid == target) {
+    let reaches_back = layout.logs()?.iter().any(|log| log.zxid <= target);
+    if !reaches_back && !layout.snapshots()?.iter().any(|file| file.zxid == target) {
         return Err(TruncateError::NotInLog(target));
     }
     // Snapshots first: a snapshot of the cut future must not outlive the log that says it was cut.
@@ -74,6 +68,18 @@ pub fn truncate(layout: &DataLayout, target: Zxid, buffer_max: usize) -> Result<
         fs::remove_file(path)?;
     }
     os::sync_dir(&layout.snap_dir)?;
+    cut_logs(layout, target, buffer_max)
+}
+
+/// Removes every record after `target` from the logs, durably; snapshots stay as they are.
+pub fn cut_logs(layout: &DataLayout, target: Zxid, buffer_max: usize) -> Result<(), TruncateError> {
+    let logs = layout.logs()?;
+    let kept = logs.iter().rposition(|log| log.zxid <= target);
+    let cut = match kept {
+        Some(n) => Some((n, cut_offset(&logs[n], target, buffer_max)?)),
+        None => None,
+    };
+    let first_later = kept.map_or(0, |n| n + 1);
     // Newest first, so that a crash leaves a history without holes.
     for log in logs[first_later..].iter().rev() {
         fs::remove_file(&log.path)?;

@@ -40,6 +40,9 @@ pub(super) struct Flight {
     pub message: libc::msghdr,
 }
 
+// SAFETY: the pointers lead into the flight's own pieces, which go wherever it goes; nothing else uses them.
+unsafe impl Send for Flight {}
+
 /// Owned by its connection.
 #[derive(Default)]
 pub(super) struct Output {

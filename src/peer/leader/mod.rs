@@ -137,6 +137,10 @@ impl Leader {
         (synced.count() - observers, observers)
     }
 
+    pub fn pending_syncs(&self) -> usize {
+        self.syncs.len()
+    }
+
     pub fn learner_count(&self) -> usize {
         self.learners.len()
     }
@@ -330,7 +334,10 @@ impl Leader {
             return Err(Leave::role(self.why_late()));
         }
         if self.is_serving() {
-            self.expire_sessions(core);
+            // A touch may wait in what was not taken.
+            if core.heard_everything {
+                self.expire_sessions(core);
+            }
             self.sweep_containers(core);
         }
         if core.options.standalone {

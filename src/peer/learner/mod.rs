@@ -140,6 +140,10 @@ impl Learner {
         matches!(self.stage, Stage::Adopting { under_way: true, .. })
     }
 
+    pub fn is_truncating(&self) -> bool {
+        matches!(self.stage, Stage::Truncating { .. })
+    }
+
     /// The leader is connected.
     pub fn link_up(&mut self, core: &Core, host: &mut dyn Host, link: LinkId) {
         if link != self.link || !matches!(self.stage, Stage::Dialling { .. }) {

@@ -186,7 +186,9 @@ impl Learner {
             Stage::Adopting { tree: Some(tree), under_way } if !*under_way && host.log_idle() => {
                 *under_way = true;
                 let digest = tree.tree.digest();
-                host.adopt_received_snapshot(tree.tree.tree().applied(), digest);
+                let applied = tree.tree.tree().applied();
+                let newest = self.last_proposed.map_or(applied, |last| last.max(applied));
+                host.adopt_received_snapshot(newest, digest);
                 Ok(())
             }
             Stage::Persisting { up_to } if core.durable >= *up_to || host.log_idle() => {

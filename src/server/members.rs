@@ -1,0 +1,191 @@
+//! The configuration's members become what the Zab core needs to know of them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::assembly::touch_interval_ms;
+use super::config::Ensemble;
+use super::config_cluster::QuorumConfig;
+use super::server_lines::{PeerAddress, PeerType};
+use super::{Config, ExitCode, restore};
+use crate::auth::Auth;
+use crate::base::{MonoMs, Sid};
+use crate::ensemble::Membership;
+use crate::ensemble::ports::{MemberAddress, PortOptions};
+use crate::peer::{Epochs, Peer, PeerOptions, PeerParts, Recovered};
+use crate::pipeline::prep::PrepOptions;
+use crate::session::SessionIds;
+use crate::storage::{DataLayout, epochs};
+use crate::zab::Quorum;
+use crate::zab::election::{Election, ElectionOptions, FINALIZE_MS};
+use crate::zab::liveness::Limits;
+use crate::zab::quorums::Hierarchy;
+
+/// The server id in session ids of a standalone server (reference: client-protocol 4.7).
+const STANDALONE_SID: Sid = Sid(1);
+
+type Failed = (ExitCode, String);
+
+/// The voters and their rule.
+fn quorum(config: &QuorumConfig) -> Quorum {
+    let votes = config.servers.values().filter(|server| server.peer_type == PeerType::Participant);
+    match &config.groups {
+        None => Quorum::Majority(votes.map(|server| Sid(server.id)).collect()),
+        Some(groups) => Quorum::Hierarchical(Hierarchy::new(votes.map(|server| {
+            let group = groups.group_of.get(&server.id).copied().unwrap_or_default();
+            (Sid(server.id), group, groups.weight(server.id))
+        }))),
+    }
+}
+
+/// The machine, with what the disk holds.
+pub(super) fn peer(
+    config: &Config,
+    layout: &DataLayout,
+    recovered: Recovered,
+    auth: &Arc<Auth>,
+    boot_ms: MonoMs,
+) -> Result<Peer, Failed> {
+    let last = recovered.tree.tree().applied();
+    let options = peer_options(config);
+    let mut stored = epochs::StoredEpochs::default();
+    let mut election = None;
+    if let Some(ensemble) = &config.ensemble {
+        stored = epochs::load(&layout.snap_dir, last)
+            .map_err(|error| (ExitCode::Unexpected, error.to_string()))?;
+        election = Some(Election::new(ElectionOptions {
+            me: options.sid,
+            quorum: options.quorum.clone(),
+            config: ensemble.quorum.to_config_text().into_bytes(),
+            min_interval_ms: config.peers.notification_ms_min,
+            max_interval_ms: config.peers.notification_ms_max,
+            finalize_ms: FINALIZE_MS,
+        }));
+    }
+    let session_ids = SessionIds::new(options.sid.0, boot_ms);
+    let parts = PeerParts {
+        recovered,
+        epochs: Epochs { accepted: stored.accepted, current: stored.current },
+        session_ids,
+        auth: auth.clone(),
+        election,
+        commit_log_count: config.storage.commit_log_count.max(0) as usize,
+    };
+    Ok(Peer::new(options, parts))
+}
+
+fn peer_options(config: &Config) -> PeerOptions {
+    let (profile, nodes, peers) = (&config.profile, &config.nodes, &config.peers);
+    let ensemble = config.ensemble.as_ref();
+    PeerOptions {
+        sid: ensemble.map_or(STANDALONE_SID, |ensemble| Sid(ensemble.my_id)),
+        quorum: ensemble
+            .map_or(Quorum::standalone(STANDALONE_SID), |ensemble| quorum(&ensemble.quorum)),
+        standalone: ensemble.is_none(),
+        observer: ensemble.is_some_and(|ensemble| ensemble.peer_type == PeerType::Observer),
+        limits: Limits {
+            tick_ms: i64::from(config.tick_time_ms),
+            init_limit_ticks: i64::from(peers.init_limit_ticks),
+            sync_limit_ticks: i64::from(peers.sync_limit_ticks),
+        },
+        config_version: ensemble.map_or(0, |ensemble| ensemble.quorum.version),
+        config_text: ensemble
+            .map_or(Vec::new(), |ensemble| ensemble.quorum.to_config_text().into_bytes()),
+        container_check_ms: nodes.container_check_ms,
+        container_delete_gap_ms: (60_000 / nodes.container_deletes_per_minute_max).max(1),
+        container_never_used_ms: nodes.container_never_used_ms_max,
+        touch_slack_ms: 2 * touch_interval_ms(config) as i64,
+        outstanding_txns_max: profile.zab_outstanding_txns_max,
+        prep: PrepOptions {
+            digest_enabled: config.storage.digest,
+            extended_types: nodes.extended_types,
+            close_session_txn: config.storage.close_session_txn,
+            enforce_quota: nodes.enforce_quota,
+            reconfig_enabled: peers.reconfig_enabled,
+            record_bytes_max: restore::record_bytes_max(config),
+        },
+        owners: restore::owner_options(config),
+        force_snapshot_sync: peers.force_snapshot_sync,
+        log_sync: config.storage.snapshot_size_factor >= 0.0,
+        packet_bytes_max: restore::record_bytes_max(config),
+        observer_logs: peers.observers_log(),
+        leader_connect_delay_ms: peers.leader_connect_retry_ms,
+        leader_serves: peers.leader_serves,
+    }
+}
+
+/// Ports and addresses of a member of an ensemble; `None` standalone.
+pub(super) fn membership(config: &Config) -> Result<Option<Membership>, Failed> {
+    let Some(ensemble) = &config.ensemble else { return Ok(None) };
+    let own = ensemble.quorum.servers.get(&ensemble.my_id).ok_or_else(|| {
+        let text = format!("My id {} not in the peer list", ensemble.my_id);
+        (ExitCode::Unexpected, text)
+    })?;
+    let first = own.addresses.first().ok_or_else(|| {
+        (ExitCode::Invocation, format!("server.{} has no address", ensemble.my_id))
+    })?;
+    let peers = &config.peers;
+    let handshake_ms = match peers.election_read_timeout_ms {
+        ms if ms > 0 => ms,
+        _ => i64::from(config.tick_time_ms) * i64::from(peers.sync_limit_ticks),
+    };
+    let bind = |port: fn(&PeerAddress) -> u16| own_addresses(config, &own.addresses, port);
+    let host = if first.host.contains(':') {
+        format!("[{}]", first.host)
+    } else {
+        first.host.clone()
+    };
+    Ok(Some(Membership {
+        me: Sid(ensemble.my_id),
+        own_election_address: format!("{host}:{}", first.election_port),
+        handshake_ms,
+        ports: PortOptions {
+            members: addresses(ensemble),
+            own_quorum: bind(|address| address.quorum_port)?,
+            own_election: bind(|address| address.election_port)?,
+            connect_timeout: Duration::from_millis(peers.election_connect_timeout_ms as u64),
+        },
+    }))
+}
+
+fn addresses(ensemble: &Ensemble) -> BTreeMap<Sid, MemberAddress> {
+    let member = |address: &PeerAddress| {
+        let host = || address.host.clone();
+        ((host(), address.quorum_port), (host(), address.election_port))
+    };
+    let servers = ensemble.quorum.servers.iter();
+    let servers = servers.map(|(id, server)| {
+        let (quorum, election) = server.addresses.iter().map(member).unzip();
+        (Sid(*id), MemberAddress { quorum, election })
+    });
+    servers.collect()
+}
+
+/// Where this server's own port is bound.
+fn own_addresses(
+    config: &Config,
+    addresses: &[PeerAddress],
+    port: impl Fn(&PeerAddress) -> u16,
+) -> Result<Vec<SocketAddr>, Failed> {
+    let mut bound = Vec::new();
+    for address in addresses {
+        let port = port(address);
+        if config.peers.listen_on_all_ips {
+            bound.push(SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port));
+            break;
+        }
+        let resolved = (address.host.as_str(), port).to_socket_addrs();
+        let first = resolved.ok().and_then(|mut addresses| addresses.next());
+        bound.push(first.ok_or_else(|| {
+            let host = &address.host;
+            let text = format!(
+                "this server's own address {host} cannot be resolved; give its server line an \
+                 address, or set quorumListenOnAllIPs=true"
+            );
+            (ExitCode::Unexpected, text)
+        })?);
+    }
+    Ok(bound)
+}
