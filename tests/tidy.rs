@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["wire"],
     &["tree", "watch", "session", "auth", "zab"],
     &["pipeline"],
+    &["peer"],
     &["storage"],
     &["ensemble", "shard"],
     &["admin"],
@@ -20,7 +21,8 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Rooms that must compile without a runtime or an operating system.
-const PURE: &[&str] = &["base", "wire", "tree", "watch", "session", "auth", "zab", "pipeline"];
+const PURE: &[&str] =
+    &["base", "wire", "tree", "watch", "session", "auth", "zab", "pipeline", "peer"];
 
 /// Crates that pure rooms must not name.
 const IMPURE_CRATES: &[&str] = &["glommio", "io_uring", "libc"];

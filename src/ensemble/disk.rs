@@ -128,8 +128,7 @@ impl Disk {
     /// On a side thread: flushing a large file takes its time. The log is closed.
     pub fn adopt_received(&mut self, last: Zxid, digest: u64) {
         let Some(received) = self.receiving.take() else { return };
-        let (layout, inbox, max) =
-            (self.layout.clone(), self.inbox.clone(), self.record_bytes_max);
+        let (layout, inbox, max) = (self.layout.clone(), self.inbox.clone(), self.record_bytes_max);
         let digest = self.snapshot_digest.then_some(digest);
         let zxid_section = self.snapshot_zxid;
         let run = move || {

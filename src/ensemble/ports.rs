@@ -56,7 +56,10 @@ pub struct Ports {
 /// What a network event means to the machine above.
 #[derive(Debug)]
 pub enum PortEvent {
-    Vote { from: Sid, body: Vec<u8> },
+    Vote {
+        from: Sid,
+        body: Vec<u8>,
+    },
     LinkUp(LinkId),
     LinkDown(LinkId, String),
     /// Bytes wait in the connection's input.

@@ -9,8 +9,8 @@ use super::config_auth::AuthProvider;
 use super::profile::Pin;
 use super::{Config, ExitCode, Loaded, listen, members, preflight, restore, signals};
 use crate::auth::{Auth, AuthConfig, DigestAlgorithm};
-use crate::base::limits::{SHARD_MAILBOX_SLOTS, ZAB_INBOX_SLOTS};
 use crate::base::MonoMs;
+use crate::base::limits::{SHARD_MAILBOX_SLOTS, ZAB_INBOX_SLOTS};
 use crate::ensemble::{
     CoreExit, CoreOptions, CoreParts, Disk, EventFd, SharedState, SnapshotPolicy, ZabCore,
 };
@@ -78,16 +78,7 @@ struct RunningServer {
 fn start(config: &Config) -> Result<RunningServer, Failed> {
     signals::block().map_err(unexpected)?;
     let profile = &config.profile;
-    let machine = preflight::check(profile.client_cores, profile.client_io_memory_bytes)
-        .map_err(unexpected)?;
-    tracing::info!(
-        "kernel {}, {} CPUs, memlock {} KiB, nofile {}, io_uring: {}",
-        machine.kernel,
-        machine.cpus,
-        machine.memlock_bytes / 1024,
-        machine.nofile,
-        machine.ring_features
-    );
+    check_machine(config)?;
     let auth_config = auth_config(config).map_err(|error| (ExitCode::Invocation, error))?;
     let auth = Arc::new(Auth::new(auth_config));
     let epoch = Instant::now();
@@ -147,6 +138,22 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
     Ok(RunningServer { to_zab, mailboxes, shards, core })
 }
 
+/// What the machine offers, and whether it is enough.
+fn check_machine(config: &Config) -> Result<(), Failed> {
+    let profile = &config.profile;
+    let machine = preflight::check(profile.client_cores, profile.client_io_memory_bytes)
+        .map_err(unexpected)?;
+    tracing::info!(
+        "kernel {}, {} CPUs, memlock {} KiB, nofile {}, io_uring: {}",
+        machine.kernel,
+        machine.cpus,
+        machine.memlock_bytes / 1024,
+        machine.nofile,
+        machine.ring_features
+    );
+    Ok(())
+}
+
 /// What the Zab core shares with the rest of the server.
 struct Around<'a> {
     auth: &'a Arc<Auth>,
@@ -190,16 +197,9 @@ fn start_core(
     std::thread::Builder::new().name("zab".into()).spawn(move || core.run()).map_err(unexpected)
 }
 
-fn disk(
-    config: &Config,
-    layout: &DataLayout,
-    inbox: &Arc<Mailbox<ToZab>>,
-    epoch: Instant,
-) -> Disk {
+fn disk(config: &Config, layout: &DataLayout, inbox: &Arc<Mailbox<ToZab>>, epoch: Instant) -> Disk {
     let (settings, directory) = (config.clone(), layout.clone());
-    let reload = move || {
-        restore::restore(&settings, &directory, epoch).map_err(|(_, text)| text)
-    };
+    let reload = move || restore::restore(&settings, &directory, epoch).map_err(|(_, text)| text);
     Disk {
         layout: layout.clone(),
         log_options: log_options(config),

@@ -132,11 +132,8 @@ pub(super) fn membership(config: &Config) -> Result<Option<Membership>, Failed> 
         _ => i64::from(config.tick_time_ms) * i64::from(peers.sync_limit_ticks),
     };
     let bind = |port: fn(&PeerAddress) -> u16| own_addresses(config, &own.addresses, port);
-    let host = if first.host.contains(':') {
-        format!("[{}]", first.host)
-    } else {
-        first.host.clone()
-    };
+    let host =
+        if first.host.contains(':') { format!("[{}]", first.host) } else { first.host.clone() };
     Ok(Some(Membership {
         me: Sid(ensemble.my_id),
         own_election_address: format!("{host}:{}", first.election_port),
