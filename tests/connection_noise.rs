@@ -234,6 +234,19 @@ fn plain_noise() {
     }
 }
 
+/// The scripts the fuzz target starts from; among them those it has found.
+#[test]
+fn scripts_of_the_fuzz_target() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/connection");
+    let mut played = 0;
+    for entry in std::fs::read_dir(corpus).expect("the corpus") {
+        let script = std::fs::read(entry.expect("an entry").path()).expect("a script");
+        World::new().play(&script);
+        played += 1;
+    }
+    assert!(played >= 4, "{played} scripts");
+}
+
 /// Every way to cut a handshake and a few requests into two segments.
 #[test]
 fn every_cut_gives_the_same_answers() {

@@ -510,7 +510,9 @@ impl World {
             self.zab_turn(true);
             self.shard_turn(false);
             self.check();
+            // A full mailbox may have kept the Zab core from committing.
             let idle = self.links.to_zab.is_empty()
+                && self.zab.pending.is_empty()
                 && self.links.mailbox.is_empty()
                 && !self.shard.has_early()
                 && !self.shard.has_backlog()
