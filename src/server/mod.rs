@@ -10,7 +10,7 @@
 //! | [`profile`] | this server's own knobs |
 //! | [`logging`] | log output |
 //! | [`preflight`] | what the machine must offer |
-//! | [`assembly`], `restore`, `members`, `listen`, `signals`, `commands` | start, run, stop |
+//! | [`assembly`], [`restore`], `members`, `listen`, `signals`, `commands` | start, run, stop |
 //! | [`exit_code`] | how the process ends |
 
 pub mod assembly;
@@ -32,7 +32,7 @@ pub mod preflight;
 mod process;
 pub mod profile;
 pub mod properties;
-mod restore;
+pub mod restore;
 pub mod server_lines;
 mod signals;
 mod suggest;

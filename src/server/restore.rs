@@ -29,7 +29,7 @@ const ORPHAN_TICKS: i32 = 2;
 type Failed = (ExitCode, String);
 
 /// The data directory, made if it is not there.
-pub(super) fn open_layout(config: &Config) -> Result<DataLayout, Failed> {
+pub fn open_layout(config: &Config) -> Result<DataLayout, Failed> {
     let log_dir = (config.data_log_dir != config.data_dir).then_some(&*config.data_log_dir);
     DataLayout::open(&config.data_dir, log_dir, config.storage.data_dir_autocreate)
         .map_err(|error| (ExitCode::DataDir, error.to_string()))
@@ -37,7 +37,7 @@ pub(super) fn open_layout(config: &Config) -> Result<DataLayout, Failed> {
 
 /// Recovers the newest state of the data directory. A new database gets its first snapshot here; otherwise none is
 /// written merely because the server started.
-pub(super) fn restore(
+pub fn restore(
     config: &Config,
     layout: &DataLayout,
     epoch: Instant,
