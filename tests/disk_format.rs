@@ -204,6 +204,40 @@ fn crash_at_every_byte_of_the_last_records_drops_only_those() {
     }
 }
 
+/// A flush of many records of which a power failure kept some sectors: what was there before stays readable, the rest
+/// is a torn end or whole, and never a reason not to start.
+#[test]
+fn any_part_of_the_sectors_of_a_flush_is_a_legal_end() {
+    let durable = log_of(&[set_data(1, 700), set_data(2, 40)]);
+    let flush: Vec<Vec<u8>> = (3..9).map(|zxid| set_data(zxid, 150 + 97 * zxid as usize)).collect();
+    let mut whole = durable.clone();
+    flush.iter().for_each(|txn| encode_record(&mut whole, txn));
+    let size = whole.len().next_multiple_of(512) + 4096;
+    let mut before = durable.clone();
+    before.resize(size, 0);
+    whole.resize(size, 0);
+    let first = durable.len() / 512;
+    let sectors = size / 512 - 8 - first;
+    assert!((8..16).contains(&sectors), "{sectors}");
+    let mut torn_before_whole = 0;
+    for kept in 0u32..1 << sectors {
+        let mut file = before.clone();
+        for n in (0..sectors).filter(|n| kept >> n & 1 == 1) {
+            let at = (first + n) * 512;
+            file[at..at + 512].copy_from_slice(&whole[at..at + 512]);
+        }
+        let (records, item) = read_all(&file);
+        let zxids: Vec<i64> = records.iter().map(|record| record.0).collect();
+        assert!(zxids.starts_with(&[1, 2]) && zxids.is_sorted(), "{kept:b}: {zxids:?}");
+        match item {
+            LogItem::CleanEnd { .. } => {}
+            LogItem::TornEnd { .. } => torn_before_whole += usize::from(kept >> (sectors - 1) == 1),
+            other => panic!("{kept:b}: {other:?}"),
+        }
+    }
+    assert!(torn_before_whole > 100, "{torn_before_whole}");
+}
+
 #[test]
 fn wrong_end_byte_on_the_last_record_drops_it() {
     let mut file = three();

@@ -25,8 +25,8 @@ use super::zero_fill::{self, FillOptions, ZeroFill};
 use crate::base::Zxid;
 use crate::base::limits::{LOG_BATCH_BYTES_MAX, LOG_BLOCK};
 use crate::wire::log_format::{
-    END_OF_RECORD, Frame, LOG_HEADER_BYTES, RECORD_BYTES_MAX_DEFAULT, RECORD_OVERHEAD, file_header,
-    parse_frame, record_head,
+    END_OF_RECORD, LOG_HEADER_BYTES, LogItem, RECORD_BYTES_MAX_DEFAULT, RECORD_OVERHEAD,
+    file_header, item_at, record_head,
 };
 
 /// The log's completions carry this and the next two values as `user_data`; nobody else on the ring may use them.
@@ -500,12 +500,12 @@ fn refuse_overwrite(path: &Path) -> io::Result<()> {
         Ok(file) => read_head(&file)?,
     };
     let records = bytes.get(LOG_HEADER_BYTES..).unwrap_or_default();
-    match parse_frame(records, RECORD_BYTES_MAX_DEFAULT) {
-        Frame::Record { .. } | Frame::Broken(_) => Err(io::Error::new(
+    match item_at(records, LOG_HEADER_BYTES as u64, None, RECORD_BYTES_MAX_DEFAULT) {
+        LogItem::Record(_) | LogItem::Corrupt { .. } => Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
             format!("{} exists and is not empty", path.display()),
         )),
-        _ => Ok(()),
+        LogItem::CleanEnd { .. } | LogItem::TornEnd { .. } => Ok(()),
     }
 }
 

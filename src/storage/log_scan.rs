@@ -10,7 +10,7 @@ use super::layout::NamedFile;
 use crate::base::Zxid;
 use crate::wire::log_format::{
     Damage, Frame, LOG_HEADER_BYTES, LogItem, LogRecord, RECORD_HEAD_BYTES, check_file_header,
-    file_header, judge_tear, parse_frame,
+    file_header, judge_damage, parse_frame,
 };
 use crate::wire::txn::TxnHeader;
 
@@ -130,28 +130,28 @@ impl LogFile {
                     self.at = payload.end + 1;
                     return Ok(Step::Record { offset, header, payload });
                 }
-                Frame::Broken(damage) => {
-                    return Ok(Step::Corrupt { offset: self.offset(), damage });
-                }
                 Frame::Incomplete if !self.ended => self.fill(READ_BYTES)?,
                 Frame::End if !self.ended && self.bytes.len() == self.at => {
                     self.fill(READ_BYTES)?;
                 }
                 Frame::End => return Ok(Step::End),
-                Frame::Incomplete | Frame::Torn => {
-                    while !self.ended {
-                        self.fill(usize::MAX)?;
-                    }
-                    let rest = &self.bytes[self.at..];
-                    return Ok(
-                        match judge_tear(rest, self.offset(), self.last, self.payload_max) {
-                            LogItem::Corrupt { offset, damage } => Step::Corrupt { offset, damage },
-                            _ => Step::End,
-                        },
-                    );
-                }
+                Frame::Incomplete | Frame::Torn => return self.judge(None),
+                Frame::Broken(damage) => return self.judge(Some(damage)),
             }
         }
+    }
+
+    /// All the rest of the file decides about a frame that is not whole.
+    fn judge(&mut self, damage: Option<Damage>) -> io::Result<Step> {
+        while !self.ended {
+            self.fill(usize::MAX)?;
+        }
+        let rest = &self.bytes[self.at..];
+        let judged = judge_damage(rest, self.offset(), self.last, self.payload_max, damage);
+        Ok(match judged {
+            LogItem::Corrupt { offset, damage } => Step::Corrupt { offset, damage },
+            _ => Step::End,
+        })
     }
 
     fn fill(&mut self, bytes: usize) -> io::Result<()> {

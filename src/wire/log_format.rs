@@ -3,14 +3,16 @@
 //!
 //! The format cannot tell a record that was being written when the power went from one that rotted later, so the
 //! reader names what it found ([`LogItem`]) and refuses whatever a torn end does not explain: an acknowledged
-//! transaction must never vanish silently.
+//! transaction must never vanish silently. What explains it ([`judge_damage`]) is that nothing whole follows, or that
+//! a sector was never written: many records go to disk in one flush, whose sectors a power failure keeps in any
+//! combination, and the files are zeros before.
 
 use std::fmt;
 
 use super::jute::{DecodeError, Reader};
 use super::txn::{TxnHeader, decode_txn};
 use crate::base::Zxid;
-use crate::base::limits::JUTE_MAXBUFFER_DEFAULT;
+use crate::base::limits::{JUTE_MAXBUFFER_DEFAULT, LOG_BATCH_BYTES_MAX};
 
 pub const LOG_MAGIC: [u8; 4] = *b"ZKLG";
 pub const LOG_VERSION: i32 = 2;
@@ -23,6 +25,11 @@ pub const RECORD_OVERHEAD: usize = RECORD_HEAD_BYTES + 1;
 pub const END_OF_RECORD: u8 = b'B';
 /// Longest payload read when `jute.maxbuffer` and its extra size are not set, in bytes.
 pub const RECORD_BYTES_MAX_DEFAULT: usize = 2 * JUTE_MAXBUFFER_DEFAULT;
+
+/// What a disk writes whole or not at all, in bytes; larger sectors are several of these.
+const SECTOR: usize = 512;
+/// A sum's upper half is zeros: so many zeros in front of a sector's end say nothing.
+const ZEROS_OF_A_SUM: usize = 4;
 
 /// The 16 bytes every log file starts with.
 pub fn file_header() -> [u8; LOG_HEADER_BYTES] {
@@ -185,36 +192,71 @@ pub fn parse_frame(bytes: &[u8], payload_max: usize) -> Frame<'_> {
     }
 }
 
-/// Decides about a frame that is incomplete at the end of the file or torn. `rest` is the file from `offset` on;
-/// `after` is the last zxid read before it.
+/// Decides about a frame that is not whole: incomplete at the end of the file or torn (`damage` is none), or broken.
+/// `rest` is the file from `offset` to its end; `after` is the last zxid read before it.
 ///
-/// The search accepts only a whole, checksummed, decodable transaction newer than `after`, at any byte: the broken
-/// frame's own length may be what is wrong with it.
-pub fn judge_tear(
+/// It is a torn end if nothing whole follows and the frame itself is only torn; or if a sector between it and what
+/// follows was never written, and all that follows fits in one flush. The flush was not acknowledged then: had it been,
+/// every sector of it would be there.
+pub fn judge_damage(
     rest: &[u8],
     offset: u64,
     after: Option<Zxid>,
     payload_max: usize,
+    damage: Option<Damage>,
 ) -> LogItem<'static> {
     let used = rest.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     if used == 0 {
         // Padding that stops short of 12 bytes, at the end of the file.
         return LogItem::CleanEnd { offset };
     }
-    let rest = &rest[..used];
-    for start in 1..rest.len().saturating_sub(RECORD_OVERHEAD) {
-        let candidate = &rest[start..];
-        if candidate[..4] != [0; 4] {
-            continue;
-        }
-        if let Frame::Record { header, .. } = parse_frame(candidate, payload_max)
-            && after.is_none_or(|last| header.zxid > last)
-        {
-            let damage = Damage::LostRecord { next_valid: offset + start as u64 };
-            return LogItem::Corrupt { offset, damage };
-        }
+    let next = next_record(&rest[..used], after, payload_max);
+    let one_flush = used <= LOG_BATCH_BYTES_MAX + payload_max + RECORD_OVERHEAD;
+    if one_flush && misses_a_sector(rest, offset, next.unwrap_or(used)) {
+        return LogItem::TornEnd { offset };
     }
-    LogItem::TornEnd { offset }
+    let lost = next.map(|start| Damage::LostRecord { next_valid: offset + start as u64 });
+    match damage.or(lost) {
+        Some(damage) => LogItem::Corrupt { offset, damage },
+        None => LogItem::TornEnd { offset },
+    }
+}
+
+/// The first whole, checksummed, decodable transaction newer than `after`, at any byte but the first: a broken frame's
+/// own length may be what is wrong with it.
+fn next_record(rest: &[u8], after: Option<Zxid>, payload_max: usize) -> Option<usize> {
+    let starts = 1..rest.len().saturating_sub(RECORD_OVERHEAD);
+    starts.into_iter().find(|&start| {
+        let candidate = &rest[start..];
+        candidate[..ZEROS_OF_A_SUM] == [0; ZEROS_OF_A_SUM]
+            && matches!(parse_frame(candidate, payload_max), Frame::Record { header, .. }
+                if after.is_none_or(|last| header.zxid > last))
+    })
+}
+
+/// Whether one of the sectors that `rest[..end]` touches holds only zeros, from the start of `rest` on. What is before
+/// it in the first sector was written by an earlier flush.
+fn misses_a_sector(rest: &[u8], offset: u64, end: usize) -> bool {
+    let mut start = 0;
+    while start < end {
+        let stop = start + SECTOR - (offset as usize + start) % SECTOR;
+        let Some(piece) = rest.get(start..stop) else { return false };
+        if piece.len() > ZEROS_OF_A_SUM && piece.iter().all(|&byte| byte == 0) {
+            return true;
+        }
+        start = stop;
+    }
+    false
+}
+
+/// What stands at `offset` of a file; `rest` is all of it from there on, `after` the last zxid read before it.
+pub fn item_at(rest: &[u8], offset: u64, after: Option<Zxid>, payload_max: usize) -> LogItem<'_> {
+    match parse_frame(rest, payload_max) {
+        Frame::Record { header, payload } => LogItem::Record(LogRecord { offset, header, payload }),
+        Frame::End => LogItem::CleanEnd { offset },
+        Frame::Incomplete | Frame::Torn => judge_damage(rest, offset, after, payload_max, None),
+        Frame::Broken(damage) => judge_damage(rest, offset, after, payload_max, Some(damage)),
+    }
 }
 
 /// Reads the records of a log file held in memory.
@@ -241,18 +283,11 @@ impl<'a> RecordReader<'a> {
     /// The next item. Anything but a record ends the file: asking again answers the same.
     pub fn read(&mut self) -> LogItem<'a> {
         let rest = &self.file[self.offset..];
-        let offset = self.offset as u64;
-        match parse_frame(rest, self.payload_max) {
-            Frame::Record { header, payload } => {
-                self.offset += payload.len() + RECORD_OVERHEAD;
-                self.last = Some(header.zxid);
-                LogItem::Record(LogRecord { offset, header, payload })
-            }
-            Frame::End => LogItem::CleanEnd { offset },
-            Frame::Incomplete | Frame::Torn => {
-                judge_tear(rest, offset, self.last, self.payload_max)
-            }
-            Frame::Broken(damage) => LogItem::Corrupt { offset, damage },
+        let item = item_at(rest, self.offset as u64, self.last, self.payload_max);
+        if let LogItem::Record(record) = &item {
+            self.offset += record.framed_len();
+            self.last = Some(record.header.zxid);
         }
+        item
     }
 }

@@ -82,7 +82,8 @@ impl Shared {
 /// The nodes everybody needs.
 pub fn prepare(port: u16, writers: usize) {
     let mut session = Session::open(port, WRITER_TIMEOUT_MS).expect("a session");
-    let homes = (0..writers).flat_map(|id| ["", "/register", "/multi"].map(|n| format!("/w{id}{n}")));
+    let homes =
+        (0..writers).flat_map(|id| ["", "/register", "/multi"].map(|n| format!("/w{id}{n}")));
     for path in ["/seq".to_string(), "/gone".to_string()].into_iter().chain(homes) {
         let body = bodies::create_open(&path, b"", 0);
         let reply = session.call(OpCode::Create, &body).expect("a create before the load");
