@@ -1,9 +1,13 @@
 //! The data directory handed back and forth between this server's storage and a running Apache ZooKeeper.
 //!
-//! Runs only with `RINGKEEPER_APACHE_CLASSPATH` set to Apache's jars (`/path/to/lib/*`); a Java runtime must be on
-//! the path. Without it the tests pass at once and say so.
+//! Runs only with `RINGKEEPER_APACHE_CLASSPATH` set to the jars of Apache 3.9.5 (`/path/to/lib/*`), and with
+//! `RINGKEEPER_APACHE38_CLASSPATH` set to those of 3.8.0; a Java runtime must be on the path. What is missing is
+//! skipped, and said so.
 
 mod disk_support;
+mod support;
+#[path = "disk_interop/swap.rs"]
+mod swap;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -23,18 +27,9 @@ use ringkeeper::storage::{
 use ringkeeper::wire::acl::OPEN_ACL_UNSAFE;
 use ringkeeper::wire::txn::{CreateMode, CreateTxn, Txn, decode_txn};
 use ringkeeper::wire::{JuteWrite, OpCode};
+use support::server::{Kind, apache_versions, available};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn class_path() -> Option<String> {
-    let path = std::env::var("RINGKEEPER_APACHE_CLASSPATH").ok();
-    if path.is_none() {
-        // Past the capture of the test harness, which keeps a passing test's words to itself.
-        let why = "RINGKEEPER_APACHE_CLASSPATH is not set";
-        let _ = writeln!(std::io::stderr(), "SKIPPED disk_interop: {why}");
-    }
-    path
-}
 
 /// A standalone Apache server on a directory; killed when dropped.
 struct Apache {
@@ -211,10 +206,16 @@ fn reopen(layout: &DataLayout) -> Recovered<Memory> {
     recover(layout, &RecoveryOptions::default(), Memory::default).unwrap()
 }
 
+/// Every version with every way to compress.
+fn versions_and<T: Copy>(kinds: &[T]) -> Vec<((&'static str, String), T)> {
+    let versions = apache_versions("disk_interop");
+    versions.into_iter().flat_map(|v| kinds.iter().map(move |kind| (v.clone(), *kind))).collect()
+}
+
 #[test]
 fn apache_opens_what_we_wrote_and_we_open_what_it_added() {
-    let Some(class_path) = class_path() else { return };
-    for compression in [Compression::Plain, Compression::Gzip, Compression::Snappy] {
+    let kinds = [Compression::Plain, Compression::Gzip, Compression::Snappy];
+    for ((version, class_path), compression) in versions_and(&kinds) {
         let temp = disk_dir();
         let layout = DataLayout::open(&temp.path().join("data"), None, true).unwrap();
         let mut tree = Memory::small_tree(0);
@@ -231,7 +232,7 @@ fn apache_opens_what_we_wrote_and_we_open_what_it_added() {
         log(&layout, &txns, 7);
         {
             let apache = Apache::start(&class_path, temp.path(), &["-Dzookeeper.preAllocSize=64"]);
-            assert_eq!(apache.zxid(), Zxid(25), "{compression:?}");
+            assert_eq!(apache.zxid(), Zxid(25), "{version} {compression:?}");
             let mut client = apache.client();
             assert_eq!(client.data("/n1"), b"small");
             assert_eq!(client.data("/n20"), big);
@@ -239,7 +240,7 @@ fn apache_opens_what_we_wrote_and_we_open_what_it_added() {
         }
         let found = reopen(&layout);
         // The session and the node.
-        assert_eq!(found.last_zxid, Zxid(27), "{compression:?}");
+        assert_eq!(found.last_zxid, Zxid(27), "{version} {compression:?}");
         let created = found.target.applied.iter().any(|(_, txn)| {
             matches!(decode_txn(txn), Ok((_, Txn::Create(create), _))
                 if create.path == b"/from-apache" && create.data == Some(b"hello"))
@@ -250,8 +251,7 @@ fn apache_opens_what_we_wrote_and_we_open_what_it_added() {
 
 #[test]
 fn we_continue_a_directory_of_apache_and_it_takes_it_back() {
-    let Some(class_path) = class_path() else { return };
-    for method in ["", "gz", "snappy"] {
+    for ((version, class_path), method) in versions_and(&["", "gz", "snappy"]) {
         let temp = disk_dir();
         let compression = format!("-Dzookeeper.snapshot.compression.method={method}");
         let properties = ["-Dzookeeper.preAllocSize=64", compression.as_str()];
@@ -270,7 +270,7 @@ fn we_continue_a_directory_of_apache_and_it_takes_it_back() {
         log(&layout, &[(22, create_txn(22, "/ours", b"from us", 21))], 10);
         {
             let apache = Apache::start(&class_path, temp.path(), &properties);
-            assert_eq!(apache.zxid(), Zxid(22), "{method}");
+            assert_eq!(apache.zxid(), Zxid(22), "{version} {method}");
             let mut client = apache.client();
             assert_eq!(client.data("/a20"), b"from apache");
             assert_eq!(client.data("/ours"), b"from us");
@@ -284,5 +284,15 @@ fn we_continue_a_directory_of_apache_and_it_takes_it_back() {
         assert_eq!(info.nodes, 4 + 21);
         let ours = found.target.nodes.iter().find(|node| node.path == b"/ours").unwrap();
         assert_eq!(ours.data.as_deref(), Some(&b"from us"[..]));
+    }
+}
+
+#[test]
+fn servers_take_turns_on_one_directory() {
+    if !available(Kind::Ours, "disk_interop") {
+        return;
+    }
+    for ((version, class_path), method) in versions_and(&["", "gz", "snappy"]) {
+        swap::take_turns(version, &class_path, method);
     }
 }

@@ -11,7 +11,7 @@ use crate::wire::acl::perms;
 use crate::wire::multi::{MultiHeader, MultiOp, decode_multi};
 use crate::wire::reply::{ReplyHeader, encode_reply};
 use crate::wire::request::PathWatchRequest;
-use crate::wire::{DecodeError, ErrorCode, JuteWrite, OpCode, Reader};
+use crate::wire::{DecodeError, ErrorCode, JuteWrite, OpCode, Reader, java_text};
 
 /// A read's answer before it is sent: the code, and in the scratch buffer the body.
 pub(super) struct Answer<'a> {
@@ -66,7 +66,7 @@ impl Shard {
         if let Some((path, kind)) = answer.watch
             && self.conns.get(key).is_some_and(|conn| !conn.is_closing())
         {
-            self.watches.add(path, key, kind);
+            self.watches.add(&java_text(path), key, kind);
         }
         self.send_answer(key, xid, op, zxid, &answer, &out);
         if out.capacity() > 1 << 20 {
@@ -205,7 +205,7 @@ impl Shard {
 fn sync<'b>(body: &[u8], out: &mut Vec<u8>) -> Answer<'b> {
     match Reader::new(body).ustring() {
         Ok(path) => {
-            out.put_buffer(path.map(String::from_utf8_lossy).as_deref().map(str::as_bytes));
+            out.put_buffer(path.map(java_text).as_deref());
             Answer::ok()
         }
         Err(error) => error.into(),

@@ -9,7 +9,7 @@ use crate::tree::View;
 use crate::watch::WatchKind;
 use crate::wire::reply::encode_watch_event;
 use crate::wire::request::{PathList, PathModeRequest, SetWatchesRequest};
-use crate::wire::{ErrorCode, EventType, JuteWrite, OpCode, Reader};
+use crate::wire::{ErrorCode, EventType, JuteWrite, OpCode, Reader, java_text};
 
 /// What becomes of one path of a setWatches.
 enum Replay<'a> {
@@ -39,7 +39,7 @@ impl Shard {
         };
         self.drain_to(zxid);
         let path = request.path.unwrap_or_default();
-        match self.watches.check(path, key, request.mode) {
+        match self.watches.check(&java_text(path), key, request.mode) {
             Ok(()) => Answer::ok(),
             Err(code) => Answer::refused(code),
         }
@@ -52,7 +52,7 @@ impl Shard {
         };
         self.drain_to(zxid);
         let path = request.path.unwrap_or_default();
-        match self.watches.remove(path, key, request.mode) {
+        match self.watches.remove(&java_text(path), key, request.mode) {
             Ok(()) => Answer::ok(),
             Err(code) => Answer::refused(code),
         }
@@ -77,12 +77,10 @@ impl Shard {
         }
         for replay in replays {
             match replay {
-                Replay::Register(path, kind) => self.watches.add(path, key, kind),
+                Replay::Register(path, kind) => self.watches.add(&java_text(path), key, kind),
                 Replay::Fire(event, path) => {
                     let Some(conn) = self.conns.get_mut(key) else { continue };
-                    // Java has U+FFFD for malformed UTF-8 from the moment it reads a request.
-                    let path = String::from_utf8_lossy(path);
-                    encode_watch_event(&mut conn.output, event, path.as_bytes(), Zxid::NONE);
+                    encode_watch_event(&mut conn.output, event, &java_text(path), Zxid::NONE);
                     count_sent(conn, &self.links.counters);
                     Self::mark_dirty(&mut self.dirty, key, conn);
                 }

@@ -1,6 +1,7 @@
 //! Jute: ZooKeeper's record encoding (reference: client-protocol 2, disk-format 1). Big-endian, no tags, no
 //! alignment. Decoding borrows from the frame and never allocates from a length field.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Why bytes are not the record they should be.
@@ -27,6 +28,15 @@ impl fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 pub type Result<T> = std::result::Result<T, DecodeError>;
+
+/// What Java holds for a string from the moment it reads one: malformed UTF-8 is U+FFFD, so texts that differ only
+/// there are one.
+pub fn java_text(bytes: &[u8]) -> Cow<'_, [u8]> {
+    match String::from_utf8_lossy(bytes) {
+        Cow::Borrowed(_) => Cow::Borrowed(bytes),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
 
 /// Reads fields from the front of a byte slice. A failed read leaves the position where it was.
 #[derive(Clone, Copy, Debug)]

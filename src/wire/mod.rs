@@ -21,7 +21,7 @@ pub mod txn;
 
 pub use acl::{AclEntry, AclList};
 pub use error_code::ErrorCode;
-pub use jute::{DecodeError, JuteWrite, Reader};
+pub use jute::{DecodeError, JuteWrite, Reader, java_text};
 pub use op_code::OpCode;
 pub use reply::EventType;
 pub use stat::{Stat, StatPersisted};

@@ -50,6 +50,16 @@ pub const TABLE: &[Difference] = &[
         ours: "undoes them",
     },
     Difference {
+        what: "a create pipelined behind a createContainer of its parent with an ephemeral flag",
+        apache: "-108 until the parent is applied, after that it is done",
+        ours: "it is done",
+    },
+    Difference {
+        what: "a frame that is too long, pipelined behind requests that are not answered yet",
+        apache: "closes, with or without their answers, as it happens",
+        ours: "answers them, then closes",
+    },
+    Difference {
         what: "a session that vanishes between admission and preparation",
         apache: "-12, which Java clients cannot represent",
         ours: "-112",

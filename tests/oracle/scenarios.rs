@@ -326,6 +326,26 @@ fn noise(rng: &mut Prng, out: &mut Vec<u8>) {
     }
 }
 
+/// Java has U+FFFD for malformed UTF-8 from the moment it reads a path: watches on such paths are one.
+#[test]
+fn watches_on_malformed_paths_are_one() {
+    on_each("malformed-watches", "", |server| {
+        let mut session = Session::open(server.port, 9000).expect("a session");
+        let script: [(OpCode, &[u8], i32, i32); 6] = [
+            (OpCode::AddWatch, b"/\xef\xbf\xbd", 0, 0),
+            (OpCode::CheckWatches, b"/\xff", 3, 0),
+            (OpCode::RemoveWatches, b"/\xfe", 3, 0),
+            (OpCode::CheckWatches, b"/\xef\xbf\xbd", 3, -121),
+            (OpCode::AddWatch, b"/\xff", 1, 0),
+            (OpCode::RemoveWatches, b"/\xef\xbf\xbd", 3, 0),
+        ];
+        for (op, path, mode, expected) in script {
+            let reply = session.call(op, &bodies::path_int(Some(path), mode)).expect("an answer");
+            assert_eq!(reply.header.err, expected, "{:?}: {op:?}", server.kind);
+        }
+    });
+}
+
 /// Rows of the table of differences that can be asked for: this server alone.
 #[test]
 fn our_own_answers() {

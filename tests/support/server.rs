@@ -24,6 +24,20 @@ pub fn apache_classpath() -> Option<String> {
     std::env::var("RINGKEEPER_APACHE_CLASSPATH").ok().filter(|path| !path.is_empty())
 }
 
+/// Every version of Apache ZooKeeper there is, by name: the reference, and Debian's.
+pub fn apache_versions(test: &str) -> Vec<(&'static str, String)> {
+    let versions =
+        [("3.9.5", "RINGKEEPER_APACHE_CLASSPATH"), ("3.8.0", "RINGKEEPER_APACHE38_CLASSPATH")];
+    let mut there = Vec::new();
+    for (version, variable) in versions {
+        match std::env::var(variable).ok().filter(|path| !path.is_empty()) {
+            Some(path) => there.push((version, path)),
+            None => super::skipped(test, &format!("with {version}: {variable} is not set")),
+        }
+    }
+    there
+}
+
 /// The command that starts this server, without the configuration file. `None` while the binary is a stand-in
 /// that does not even know its version.
 pub fn ours_command() -> Option<Vec<String>> {
@@ -81,6 +95,8 @@ pub struct Server {
     pub kind: Kind,
     pub port: u16,
     pub dir: PathBuf,
+    /// Whose jars an Apache server is started from; those of the environment if none.
+    pub class_path: Option<String>,
     java_flags: Vec<String>,
     child: Option<Child>,
 }
@@ -103,7 +119,7 @@ impl Server {
             dir.join("data").display()
         );
         fs::write(dir.join("zoo.cfg"), text).expect("zoo.cfg");
-        Server { kind, port, dir, java_flags: Vec::new(), child: None }
+        Server { kind, port, dir, class_path: None, java_flags: Vec::new(), child: None }
     }
 
     /// A flag for the Java virtual machine, for what zoo.cfg cannot say.
@@ -127,7 +143,7 @@ impl Server {
                     .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
                     .args(&self.java_flags)
                     .arg("-cp")
-                    .arg(apache_classpath().expect("Apache's class path"))
+                    .arg(self.class_path.clone().or_else(apache_classpath).expect("a class path"))
                     .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
                     .arg(config);
                 command
