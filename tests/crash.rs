@@ -6,7 +6,8 @@
 //! the writer's own list until the state matches.
 //!
 //! - `RINGKEEPER_CRASH_ROUNDS`: kills, default 3. `RINGKEEPER_CRASH_SEED`: default from the clock, printed.
-//! - `RINGKEEPER_CRASH_SUBJECT=apache`: the same against Apache, to test the test.
+//! - `RINGKEEPER_CRASH_SUBJECT=apache`: the same against Apache, to test the test; `turns`: the two take turns, each
+//!   killed under load and started on what the other was killed over.
 
 #[path = "crash/model.rs"]
 mod model;
@@ -38,6 +39,15 @@ fn subject() -> Kind {
     match std::env::var("RINGKEEPER_CRASH_SUBJECT").as_deref() {
         Ok("apache") => Kind::Apache,
         _ => Kind::Ours,
+    }
+}
+
+/// Who is to start after a kill.
+fn next(kind: Kind) -> Kind {
+    match (std::env::var("RINGKEEPER_CRASH_SUBJECT").as_deref(), kind) {
+        (Ok("turns"), Kind::Ours) => Kind::Apache,
+        (Ok("turns"), Kind::Apache) => Kind::Ours,
+        _ => kind,
     }
 }
 
@@ -94,7 +104,7 @@ fn load_and_kill(server: &mut Server, writers: &mut [Writer], load: Duration) {
 
 #[test]
 fn acknowledged_writes_survive_kills() {
-    if !available(subject(), "crash") {
+    if !available(subject(), "crash") || !available(next(subject()), "crash") {
         return;
     }
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -114,6 +124,7 @@ fn acknowledged_writes_survive_kills() {
         // From "hardly started" to "in the middle of it, snapshots included".
         let load = Duration::from_millis(20 + rng.below(1500));
         load_and_kill(&mut server, &mut writers, load);
+        server.kind = next(server.kind);
         server.launch();
         abandoned_at = Instant::now();
         let mut checker = Session::open(server.port, WRITER_TIMEOUT_MS).expect("a session");

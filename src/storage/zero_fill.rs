@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::layout::PRIVATE_PREFIX;
 use super::log_segment::AlignedBuffer;
@@ -50,6 +50,8 @@ pub struct ZeroFill {
     waiting: Option<Spare>,
     /// A spare is being made or waits in `spares`.
     ordered: bool,
+    /// When the last order could not be carried out; `None` after one that was.
+    refused: Option<Instant>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -81,6 +83,7 @@ impl ZeroFill {
             spares,
             waiting: None,
             ordered: false,
+            refused: None,
             thread: Some(thread),
         };
         fill.order();
@@ -111,20 +114,27 @@ impl ZeroFill {
         match self.spares.try_recv() {
             Ok(result) => {
                 self.ordered = false;
-                if let Err(error) = &result {
-                    tracing::warn!(%error, "cannot prepare a log segment ahead");
-                }
+                self.note(&result);
                 result.ok()
             }
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
         }
     }
 
-    /// Asks for the next spare unless one is under way.
+    /// A disk that is nearly full refuses every order: said once, until one is carried out again.
+    fn note(&mut self, result: &io::Result<Spare>) {
+        let Err(error) = result else { return self.refused = None };
+        if self.refused.replace(Instant::now()).is_none() {
+            tracing::warn!(%error, "cannot prepare log segments ahead");
+        }
+    }
+
+    /// Asks for the next spare unless one is under way, or was refused a moment ago.
     pub fn order(&mut self) {
         if let Some(orders) = &self.orders
             && !self.ordered
             && self.waiting.is_none()
+            && self.refused.is_none_or(|at| at.elapsed() >= SPACE_INTERVAL)
         {
             self.ordered = orders.try_send(()).is_ok();
         }
@@ -266,7 +276,6 @@ fn make_segment(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     fn wait_for(fill: &mut ZeroFill) -> Spare {
         let start = Instant::now();
@@ -315,6 +324,8 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert!(!fill.ordered, "the refusal never came");
+        fill.order();
+        assert!(!fill.ordered, "a refused order is not repeated at once");
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
         assert!(fill.free() > 0);
     }

@@ -187,6 +187,11 @@ impl Server {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
+    /// The exit status of a server that has ended by itself.
+    pub fn take_exit_code(&mut self) -> Option<i32> {
+        self.child.take()?.wait().ok()?.code()
+    }
+
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
@@ -199,11 +204,17 @@ impl Server {
         }
     }
 
+    /// What the server printed, in all its lives.
+    pub fn output(&self) -> String {
+        let text = fs::read(self.dir.join("out.log")).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// The end of what the server printed.
     pub fn output_tail(&self) -> String {
-        let text = fs::read(self.dir.join("out.log")).unwrap_or_default();
-        let tail = &text[text.len().saturating_sub(4000)..];
-        String::from_utf8_lossy(tail).into_owned()
+        let text = self.output();
+        let start = (text.len().saturating_sub(4000)..).find(|&at| text.is_char_boundary(at));
+        text[start.unwrap_or_default()..].to_owned()
     }
 }
 
