@@ -24,8 +24,10 @@ use crate::zab::links::Links;
 /// The ring's tag of the eventfd read; the log and the sockets have their own ranges.
 const WAKE: u64 = 1;
 
-/// Milliseconds between two looks at the space that is left for the log.
-const SPACE_CHECK_MS: MonoMs = 10_000;
+/// Milliseconds between two looks at the space that is left for the log: a fast writer fills a reserve in seconds.
+const SPACE_CHECK_MS: MonoMs = 1000;
+/// Milliseconds until a disk that is nearly full is announced again.
+const SPACE_WARNING_MS: MonoMs = 10_000;
 
 /// Settings of the loop.
 #[derive(Clone, Debug)]
@@ -361,6 +363,7 @@ impl ZabCore {
         }
         self.next_space_check = now + SPACE_CHECK_MS;
         if self.world.log.as_ref().is_some_and(|log| log.space_low()) {
+            self.next_space_check = now + SPACE_WARNING_MS;
             tracing::error!(
                 "the disk of the log is nearly full: free space, or the next write that does not fit \
                  stops this server (nothing acknowledged is lost)"

@@ -37,11 +37,7 @@ pub fn open_layout(config: &Config) -> Result<DataLayout, Failed> {
 
 /// Recovers the newest state of the data directory. A new database gets its first snapshot here; otherwise none is
 /// written merely because the server started.
-pub fn restore(
-    config: &Config,
-    layout: &DataLayout,
-    epoch: Instant,
-) -> Result<Recovered, Failed> {
+pub fn restore(config: &Config, layout: &DataLayout, epoch: Instant) -> Result<Recovered, Failed> {
     let storage = &config.storage;
     let options = RecoveryOptions {
         trust_empty: storage.trust_empty_snapshot,

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use ringkeeper::base::SessionId;
-use ringkeeper::server::restore::{Restored, restore};
+use ringkeeper::peer::Recovered;
+use ringkeeper::server::restore::{open_layout, restore};
 use ringkeeper::server::{Config, Env};
 use ringkeeper::tree::View;
 
@@ -31,7 +32,8 @@ impl Checker {
         std::fs::write(&file, format!("dataDir={}\nclientPort=1\n", image.display()))
             .map_err(|error| error.to_string())?;
         let config = Config::load(&file, &Env::default()).map_err(|error| format!("{error:?}"))?;
-        let restored = restore(&config.config, Instant::now())
+        let restored = open_layout(&config.config)
+            .and_then(|layout| restore(&config.config, &layout, Instant::now()))
             .map_err(|(code, text)| format!("no start from it, {code:?}: {text}"))?;
         let view = restored.tree.view();
         for id in 0..told.writers.len() {
@@ -53,7 +55,7 @@ impl Checker {
     fn writer(
         &mut self,
         id: usize,
-        restored: &Restored,
+        restored: &Recovered,
         view: View<'_>,
         told: &Told,
     ) -> Result<(), String> {
@@ -124,7 +126,7 @@ fn passing(
     number: usize,
     session: SessionId,
     phase: Phase,
-    restored: &Restored,
+    restored: &Recovered,
     view: View<'_>,
 ) -> Result<(), String> {
     let node = view.lookup(format!("/gone/{number}").as_bytes());
