@@ -263,6 +263,7 @@ impl ZabCore {
     fn port_event(&mut self, event: PortEvent) -> Result<(), CoreExit> {
         match event {
             PortEvent::Vote { from, body } => self.peer.vote(&mut self.world, from, &body)?,
+            PortEvent::Unreachable(sid) => self.peer.unreachable(&mut self.world, sid)?,
             PortEvent::LinkUp(link) => self.peer.link_up(&mut self.world, link),
             PortEvent::LinkDown(link, why) => self.peer.link_down(&mut self.world, link, &why)?,
             PortEvent::LinkInput(link) => self.link_input(link)?,

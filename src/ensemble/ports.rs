@@ -60,6 +60,7 @@ pub enum PortEvent {
         from: Sid,
         body: Vec<u8>,
     },
+    Unreachable(Sid),
     LinkUp(LinkId),
     LinkDown(LinkId, String),
     /// Bytes wait in the connection's input.
@@ -205,6 +206,7 @@ impl Ports {
                 self.carry_out_one(net, effect, out);
             }
         }
+        out.extend(self.links.take_unreachable().into_iter().map(PortEvent::Unreachable));
     }
 
     fn carry_out_one(&mut self, net: &mut Net, effect: LinkEffect, out: &mut Vec<PortEvent>) {

@@ -206,6 +206,14 @@ impl Peer {
         self.run_election(host)
     }
 
+    /// A server could not be dialled for a vote.
+    pub fn unreachable(&mut self, host: &mut dyn Host, sid: Sid) -> Result<(), Fatal> {
+        if let Some(election) = &mut self.election {
+            election.unreachable(self.core.now, sid, &mut self.effects);
+        }
+        self.run_election(host)
+    }
+
     /// A connection on the quorum port, ours or a learner's, is established.
     pub fn link_up(&mut self, host: &mut dyn Host, link: LinkId) {
         match &mut self.role {

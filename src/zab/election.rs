@@ -3,7 +3,7 @@
 //! Pure: notifications and time in, notifications and a result out. One lives on the Zab core of every member; it goes
 //! on answering others after it has found a leader.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::quorums::Quorum;
 use super::vote::Vote;
@@ -75,6 +75,8 @@ pub struct Election {
     current: Option<Vote>,
     interval_ms: i64,
     next_send: MonoMs,
+    /// Could not be dialled in this round, nor were heard since: they bring no vote, better or not.
+    unreachable: BTreeSet<Sid>,
 }
 
 type Effects = Vec<ElectionEffect>;
@@ -101,6 +103,7 @@ impl Election {
             finalizing: None,
             current: None,
             next_send: MonoMs::MAX,
+            unreachable: BTreeSet::new(),
         }
     }
 
@@ -138,6 +141,7 @@ impl Election {
         self.received.clear();
         self.settled.clear();
         self.finalizing = None;
+        self.unreachable.clear();
         self.adopt(self.initial);
         self.interval_ms = self.options.min_interval_ms;
         self.next_send = now + self.interval_ms;
@@ -164,12 +168,20 @@ impl Election {
         self.count(now, out);
     }
 
+    /// A dial of `sid` has failed. Should it come up later it finds whom the others have elected.
+    pub fn unreachable(&mut self, now: MonoMs, sid: Sid, out: &mut Effects) {
+        if self.state == PeerState::Looking && self.unreachable.insert(sid) {
+            self.count(now, out);
+        }
+    }
+
     /// A notification from `from`. Malformed ones are passed over.
     pub fn receive(&mut self, now: MonoMs, from: Sid, body: &[u8], out: &mut Effects) {
         let Ok(n) = Notification::decode(body) else {
             tracing::warn!("a malformed notification from server {} is passed over", from.0);
             return;
         };
+        self.unreachable.remove(&from);
         if !self.votes(from) {
             // An observer, or a server that is about to join.
             self.answer(from, self.logical_clock, out);
@@ -234,7 +246,8 @@ impl Election {
             self.finalizing = None;
             return;
         }
-        if self.options.quorum.voters().iter().all(|sid| agrees(*sid)) {
+        let accounted = |sid: &Sid| agrees(*sid) || self.unreachable.contains(sid);
+        if self.options.quorum.voters().iter().all(accounted) {
             return self.elect(proposal, out);
         }
         let until = now + self.options.finalize_ms;

@@ -147,6 +147,21 @@ fn all_voters_heard_means_no_wait() {
 }
 
 #[test]
+fn the_dead_are_not_waited_for() {
+    let quorum = majority(3);
+    let mut world = World::new(&quorum, 1);
+    for sid in 1..=2 {
+        world.start(&quorum, sid, init(sid, 0));
+        let election = world.elections.get_mut(&Sid(sid)).expect("there");
+        election.unreachable(0, Sid(3), &mut Vec::new());
+    }
+    while world.now < 100 && world.leader_of(1) != Some(2) {
+        world.step();
+    }
+    assert!(world.now < 100, "{:?}", world.states());
+}
+
+#[test]
 fn a_late_server_finds_the_leader_and_a_minority_finds_none() {
     for seed in 0..100 {
         let quorum = majority(3);

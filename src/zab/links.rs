@@ -76,6 +76,8 @@ pub struct Links {
     anonymous: i64,
     /// Members of the configuration: only they are dialled.
     known: Vec<Sid>,
+    /// Whose dials have failed since they were asked for last.
+    unreachable: Vec<Sid>,
 }
 
 /// Numbers of connections that this side dials; the caller numbers accepted ones below.
@@ -92,6 +94,7 @@ impl Links {
             next_dial: DIALLED,
             anonymous: 0,
             known,
+            unreachable: Vec::new(),
         }
     }
 
@@ -253,14 +256,20 @@ impl Links {
     /// A connection is gone, or a dial has failed.
     pub fn closed(&mut self, conn: LinkConn) {
         self.conns.remove(&conn);
-        for peer in self.peers.values_mut() {
+        for (sid, peer) in &mut self.peers {
             if peer.conn == Some(conn) {
                 peer.conn = None;
             }
             if peer.dialling == Some(conn) {
                 peer.dialling = None;
+                self.unreachable.push(*sid);
             }
         }
+    }
+
+    /// Servers whose dials have failed since this was asked last.
+    pub fn take_unreachable(&mut self) -> Vec<Sid> {
+        std::mem::take(&mut self.unreachable)
     }
 
     /// Hangs up on those that have not said who they are in time.

@@ -73,6 +73,8 @@ pub(super) struct Learner {
     ringkeeper: bool,
     /// A tree was received and waits for NEWLEADER.
     received: Option<Box<Recovered>>,
+    /// The newest transaction whose effects it may hold.
+    received_newest: Zxid,
     /// Before UPTODATE: proposals in order, and which of them are committed.
     not_logged: VecDeque<Proposal>,
     decided: VecDeque<Zxid>,
@@ -105,6 +107,7 @@ impl Learner {
             epoch: -1,
             ringkeeper: false,
             received: None,
+            received_newest: Zxid::ZERO,
             not_logged: VecDeque::new(),
             decided: VecDeque::new(),
             proposals: VecDeque::new(),

@@ -73,6 +73,7 @@ impl Learner {
             std::mem::replace(&mut self.stage, Stage::Synchronising)
         {
             tracing::info!("the leader's tree at {} is complete", receiver.zxid);
+            self.received_newest = receiver.newest;
             self.received = Some(Box::new(receiver.finish()));
         }
         self.last_proposed = None;
@@ -187,7 +188,7 @@ impl Learner {
                 *under_way = true;
                 let digest = tree.tree.digest();
                 let applied = tree.tree.tree().applied();
-                let newest = self.last_proposed.map_or(applied, |last| last.max(applied));
+                let newest = applied.max(self.received_newest);
                 host.adopt_received_snapshot(newest, digest);
                 Ok(())
             }

@@ -35,6 +35,8 @@ pub(super) struct TreeReceiver {
     loader: TreeLoader,
     record_bytes_max: usize,
     now: i64,
+    /// The newest transaction that any node names: the stream may hold later changes than its zxid says.
+    pub newest: Zxid,
 }
 
 impl std::fmt::Debug for TreeReceiver {
@@ -58,6 +60,7 @@ impl TreeReceiver {
             loader: TreeLoader::new(owners),
             record_bytes_max,
             now,
+            newest: zxid,
         }
     }
 
@@ -116,10 +119,14 @@ impl TreeReceiver {
                 self.part = Part::Acls(left - 1);
             }
             Part::Nodes => match decode_node(reader, self.record_bytes_max)? {
-                Some(node) => self
-                    .loader
-                    .load_node(node.path, node.data, node.acl_id, &node.stat)
-                    .map_err(|_| DecodeError::BadValue("znode"))?,
+                Some(node) => {
+                    let stat = &node.stat;
+                    let newest = stat.czxid.max(stat.mzxid).max(stat.pzxid);
+                    self.newest = self.newest.max(Zxid(newest));
+                    self.loader
+                        .load_node(node.path, node.data, node.acl_id, &node.stat)
+                        .map_err(|_| DecodeError::BadValue("znode"))?;
+                }
                 None => self.part = Part::Signature,
             },
             Part::Signature => {

@@ -1,0 +1,206 @@
+//! Clients: each holds a session on some server, writes, and remembers what was acknowledged.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ringkeeper::auth::Identities;
+use ringkeeper::base::prng::Prng;
+use ringkeeper::base::slab::Slab;
+use ringkeeper::base::{MonoMs, SessionId, Sid, Zxid};
+use ringkeeper::pipeline::messages::{RequestBatch, WriteRequest};
+use ringkeeper::pipeline::{CommitBatch, ConnToken, Item, ToZab};
+use ringkeeper::session::{Touch, password};
+use ringkeeper::wire::acl::OPEN_ACL_UNSAFE;
+use ringkeeper::wire::{JuteWrite, OpCode};
+
+use crate::checkers::Checkers;
+use crate::world::Node;
+
+const CLIENTS_PER_SERVER: usize = 3;
+const TIMEOUT_MS: i32 = 4000;
+/// Requests of one client under way.
+const IN_FLIGHT_MAX: usize = 4;
+
+pub struct Pending {
+    pub xid: i32,
+    pub path: String,
+}
+
+pub struct Client {
+    pub conn: ConnToken,
+    pub session: Option<SessionId>,
+    pub pending: VecDeque<Pending>,
+    /// The newest zxid it has seen: no server behind it may serve it.
+    pub seen: Zxid,
+    ephemeral: Option<String>,
+    next_xid: i32,
+    touched: MonoMs,
+}
+
+/// Sessions that wait for a server to resume them.
+struct Orphan {
+    session: SessionId,
+    seen: Zxid,
+    ephemeral: Option<String>,
+}
+
+#[derive(Default)]
+pub struct Clients {
+    by_server: BTreeMap<Sid, Vec<Client>>,
+    orphans: Vec<Orphan>,
+    resuming: BTreeMap<(u16, u32), (SessionId, Zxid, Option<String>)>,
+    keys: Slab<()>,
+    made: u64,
+    /// Nobody asks for anything any more.
+    pub quiet: bool,
+}
+
+fn token(keys: &mut Slab<()>, sid: Sid) -> ConnToken {
+    ConnToken { shard: sid.0 as u16, conn: keys.insert(()) }
+}
+
+fn name(conn: ConnToken) -> (u16, u32) {
+    let text = format!("{:?}", conn.conn);
+    // Keys are opaque; their text is as good a name as any.
+    let hash = text.bytes().fold(17u32, |hash, byte| hash.wrapping_mul(31) + u32::from(byte));
+    (conn.shard, hash)
+}
+
+impl Clients {
+    pub fn server_gone(&mut self, sid: Sid) {
+        for client in self.by_server.remove(&sid).unwrap_or_default() {
+            if let Some(session) = client.session {
+                let Client { seen, ephemeral, .. } = client;
+                self.orphans.push(Orphan { session, seen, ephemeral });
+            }
+        }
+        self.resuming.retain(|(shard, _), _| *shard != sid.0 as u16);
+    }
+
+    /// What the clients of a server say to it now.
+    pub fn requests(&mut self, sid: Sid, node: &Node, now: MonoMs, prng: &mut Prng) -> Vec<ToZab> {
+        let mut messages = Vec::new();
+        if node.host.suspended || self.quiet {
+            return messages;
+        }
+        let applied = node.peer.as_ref().map_or(Zxid::ZERO, |peer| peer.tree().tree().applied());
+        let count = self.by_server.entry(sid).or_default().len();
+        if count < CLIENTS_PER_SERVER && prng.below(10) == 0 {
+            messages.push(self.connect(sid, applied, now));
+        }
+        let Clients { by_server, made, .. } = self;
+        for client in by_server.entry(sid).or_default() {
+            let Some(session) = client.session else { continue };
+            if now - client.touched > 500 {
+                client.touched = now;
+                let touch = Touch { id: session, at: now, timeout_ms: TIMEOUT_MS };
+                messages.push(ToZab::Touches(vec![touch]));
+            }
+            if client.pending.len() < IN_FLIGHT_MAX && prng.below(3) == 0 {
+                *made += 1;
+                messages.push(client.create(session, *made, prng.below(12) == 0));
+            }
+        }
+        messages
+    }
+
+    /// A new session, or one whose server is gone if this one has all it has seen.
+    fn connect(&mut self, sid: Sid, applied: Zxid, now: MonoMs) -> ToZab {
+        let conn = token(&mut self.keys, sid);
+        let client = Client {
+            conn,
+            session: None,
+            pending: VecDeque::new(),
+            seen: Zxid::ZERO,
+            ephemeral: None,
+            next_xid: 1,
+            touched: now,
+        };
+        self.by_server.entry(sid).or_default().push(client);
+        match self.orphans.iter().position(|orphan| orphan.seen <= applied) {
+            Some(at) => {
+                let Orphan { session, seen, ephemeral } = self.orphans.remove(at);
+                self.resuming.insert(name(conn), (session, seen, ephemeral));
+                let passwd = password(session).to_vec();
+                ToZab::ResumeSession { conn, session, passwd, timeout_ms: TIMEOUT_MS }
+            }
+            None => ToZab::CreateSession { conn, timeout_ms: TIMEOUT_MS },
+        }
+    }
+
+    /// What a server's client core would deliver.
+    pub fn batch(&mut self, sid: Sid, batch: &CommitBatch, now: MonoMs, checkers: &mut Checkers) {
+        for item in &batch.items {
+            let conn = match item {
+                Item::Reply { conn, .. }
+                | Item::SessionReady { conn, .. }
+                | Item::SessionRejected { conn }
+                | Item::Close { conn } => *conn,
+                Item::Event { .. } | Item::Deleted { .. } => continue,
+            };
+            let clients = self.by_server.entry(sid).or_default();
+            let Some(at) = clients.iter().position(|client| client.conn == conn) else { continue };
+            match item {
+                Item::Reply { xid, zxid, err, .. } => {
+                    clients[at].answer(*xid, *zxid, *err, checkers);
+                }
+                Item::SessionReady { session, .. } => {
+                    clients[at].session = Some(*session);
+                    clients[at].touched = now;
+                    if let Some((_, seen, ephemeral)) = self.resuming.remove(&name(conn)) {
+                        clients[at].seen = seen;
+                        clients[at].ephemeral = ephemeral;
+                    }
+                    checkers.session_lives(*session, now);
+                }
+                _ => {
+                    self.resuming.remove(&name(conn));
+                    let gone = clients.remove(at);
+                    if let Some(session) = gone.session {
+                        checkers.session_ended(session);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Client {
+    fn create(&mut self, session: SessionId, n: u64, ephemeral: bool) -> ToZab {
+        let kind = if ephemeral { "e" } else { "p" };
+        let path = format!("/{kind}{n}");
+        let mut body = Vec::new();
+        body.put_buffer(Some(path.as_bytes()));
+        body.put_buffer(Some(b"data"));
+        body.extend_from_slice(OPEN_ACL_UNSAFE.as_bytes());
+        body.put_int(i32::from(ephemeral));
+        let xid = self.next_xid;
+        self.next_xid += 1;
+        if ephemeral {
+            self.ephemeral = Some(path.clone());
+        }
+        self.pending.push_back(Pending { xid, path });
+        let request = WriteRequest {
+            conn: self.conn.conn,
+            session,
+            xid,
+            op: OpCode::Create.code(),
+            body: 0..body.len() as u32,
+            identities: Identities::none(),
+        };
+        ToZab::Requests(RequestBatch {
+            shard: self.conn.shard,
+            bytes: body,
+            requests: vec![request],
+        })
+    }
+
+    fn answer(&mut self, xid: i32, zxid: Zxid, err: i32, checkers: &mut Checkers) {
+        let Some(first) = self.pending.pop_front() else { panic!("an answer without a question") };
+        assert_eq!(first.xid, xid, "answers out of order");
+        assert!(zxid >= self.seen, "time runs backwards: {zxid} after {}", self.seen);
+        self.seen = zxid;
+        if err == 0 {
+            checkers.acknowledged(&first.path, zxid, self.session);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Links and votes between simulated servers: delays, cuts, silence.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use ringkeeper::base::{MonoMs, Sid};
+use ringkeeper::peer::{LinkId, Source};
+
+/// One end of a link, on one server.
+pub type End = (Sid, LinkId);
+
+pub enum Piece {
+    Bytes(Vec<u8>),
+    Tree(Box<Source>),
+    /// The other side has closed.
+    Closed,
+}
+
+/// What flows towards one end.
+#[derive(Default)]
+pub struct Flow {
+    pub other: Option<End>,
+    pub pieces: VecDeque<(MonoMs, Piece)>,
+    pub input: Vec<u8>,
+    pub timeout: Option<MonoMs>,
+    pub last_heard: MonoMs,
+}
+
+pub struct Vote {
+    pub at: MonoMs,
+    pub from: Sid,
+    pub to: Sid,
+    pub body: Vec<u8>,
+}
+
+#[derive(Default)]
+pub struct Network {
+    pub flows: BTreeMap<End, Flow>,
+    pub votes: VecDeque<Vote>,
+    /// Pairs (from, to) between which nothing passes.
+    pub cut: BTreeSet<(Sid, Sid)>,
+}
+
+impl Network {
+    pub fn passes(&self, from: Sid, to: Sid) -> bool {
+        !self.cut.contains(&(from, to))
+    }
+
+    /// Nothing passes between the two, or nothing one way.
+    pub fn cut(&mut self, a: Sid, b: Sid, both_ways: bool) {
+        self.cut.insert((a, b));
+        if both_ways {
+            self.cut.insert((b, a));
+        }
+    }
+
+    pub fn connect(&mut self, a: End, b: End, now: MonoMs) {
+        for (end, other) in [(a, b), (b, a)] {
+            let flow = Flow { other: Some(other), last_heard: now, ..Flow::default() };
+            self.flows.insert(end, flow);
+        }
+    }
+
+    pub fn send(&mut self, from: End, at: MonoMs, piece: Piece) {
+        let Some(other) = self.flows.get(&from).and_then(|flow| flow.other) else { return };
+        let Some(flow) = self.flows.get_mut(&other) else { return };
+        let at = flow.pieces.back().map_or(at, |(last, _)| at.max(*last));
+        flow.pieces.push_back((at, piece));
+    }
+
+    /// This end is gone; the other hears of it behind what is under way.
+    pub fn close(&mut self, end: End, at: MonoMs) {
+        self.send(end, at, Piece::Closed);
+        if let Some(flow) = self.flows.remove(&end)
+            && let Some(other) = flow.other
+            && let Some(other) = self.flows.get_mut(&other)
+        {
+            other.other = None;
+        }
+    }
+
+    /// A server is gone, without a word where nothing passes.
+    pub fn drop_server(&mut self, sid: Sid, at: MonoMs) {
+        let ends: Vec<End> = self.flows.keys().filter(|end| end.0 == sid).copied().collect();
+        for end in ends {
+            self.close(end, at);
+        }
+        self.votes.retain(|vote| vote.to != sid && vote.from != sid);
+    }
+}
