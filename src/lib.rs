@@ -16,11 +16,12 @@
 //! | 1 | [`wire`]: bytes to values and back |
 //! | 2 | [`tree`], [`watch`], [`session`], [`auth`], [`zab`]: the pure machines |
 //! | 3 | [`pipeline`]: request to transaction, transaction to changes, events and replies |
-//! | 4 | [`storage`]: proposal log, snapshots, recovery, purge |
-//! | 5 | [`ensemble`]: the Zab core's loop; [`shard`]: a client core |
-//! | 6 | [`admin`]: four-letter words, counters |
-//! | 7 | [`server`]: configuration, assembly, start, shutdown |
-//! | 8 | [`cli`]: the commands |
+//! | 4 | [`peer`]: one server of an ensemble, whole and pure: election, leading, learning, applying |
+//! | 5 | [`storage`]: proposal log, snapshots, recovery, purge |
+//! | 6 | [`ensemble`]: the Zab core's loop; [`shard`]: a client core |
+//! | 7 | [`admin`]: four-letter words, counters |
+//! | 8 | [`server`]: configuration, assembly, start, shutdown |
+//! | 9 | [`cli`]: the commands |
 //!
 //! ## What every walk relies on
 //!
@@ -44,7 +45,18 @@
 //!   several fields, several nodes and "nothing is there" are consistent at one zxid, and a znode needs
 //!   no version of its own.
 //!
-//! Everything up to and including `pipeline` compiles without glommio, io-uring or libc.
+//! ## Where this differs from the first plan
+//!
+//! - The room [`peer`] stands between `pipeline` and `storage`: the machines of `zab` know no tree and no session, and
+//!   the loop of `ensemble` must hold nothing that the simulator (`tests/simulator.rs`) cannot run. `peer` composes
+//!   the two and asks its `Host` for everything else. Epoch files, truncation and reloading are calls that block the
+//!   Zab core, at moments when it serves nobody.
+//! - A leader's transactions are made inside the PROPOSAL packets that followers get: the log takes a part of the same
+//!   bytes, the packets of a turn leave as one piece.
+//! - Servers of this project know each other by a number behind LearnerInfo and LEADERINFO, where Java does not look:
+//!   one ACK then speaks for all before it, and a TRUNC is trusted to cut snapshots too.
+//!
+//! Everything up to and including `peer` compiles without glommio, io-uring or libc.
 
 pub mod admin;
 pub mod auth;

@@ -1,7 +1,9 @@
-//! The command line: `ringkeeper [server|check-config]`.
+//! The command line: `ringkeeper [server|try-ensemble|check-config]`.
 //!
 //! Without arguments an embedded server starts on the loopback address. `server` takes a `zoo.cfg`,
 //! or Apache ZooKeeper's positional form.
+
+mod try_ensemble;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -31,6 +33,15 @@ enum Command {
         #[arg(allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Start an ensemble on this machine for trying out, with its data in a temporary directory
+    TryEnsemble {
+        /// How many servers
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=7))]
+        servers: u16,
+        /// Client port of the first
+        #[arg(long, default_value_t = 2181, value_parser = clap::value_parser!(u16).range(1024..=60_000))]
+        port: u16,
+    },
     /// Read a zoo.cfg and print the settings in force and what there is to say about them
     CheckConfig {
         /// The file
@@ -55,6 +66,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         None => start(Config::embedded(&env)),
         Some(Command::Server { args }) => start(load(&args, &env)),
+        Some(Command::TryEnsemble { servers, port }) => {
+            try_ensemble::run(servers, port, &mut std::io::stdout().lock())
+        }
         Some(Command::CheckConfig { file }) => {
             check_config(&file, &env, &mut std::io::stdout().lock())
         }
