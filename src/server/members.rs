@@ -64,7 +64,10 @@ pub(super) fn peer(
             finalize_ms: FINALIZE_MS,
         }));
     }
-    let session_ids = SessionIds::new(options.sid.0, boot_ms);
+    // Sessions outlive a reboot of one member, and its clock since boot starts again.
+    let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as MonoMs;
+    let clock = if options.standalone { boot_ms } else { since_1970 };
+    let session_ids = SessionIds::new(options.sid.0, clock);
     let parts = PeerParts {
         recovered,
         epochs: Epochs { accepted: stored.accepted, current: stored.current },
