@@ -115,6 +115,8 @@ impl Ports {
                     let taken = self.links.bytes(*link, net.input(conn), &mut self.effects);
                     net.consume(conn, taken);
                 }
+                // Kept for the moment in which this server leads.
+                None if self.early.iter().any(|(early, _)| *early == conn) => {}
                 None => out.push(PortEvent::LinkInput(LinkId(conn))),
             },
             NetEvent::Closed { conn, why } => {

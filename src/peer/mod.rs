@@ -256,7 +256,11 @@ impl Peer {
             _ => return Ok(bytes.len()),
         };
         match taken {
-            Ok(taken) => Ok(taken),
+            Ok(taken) => {
+                // Before anything of this tree is said to the client cores they must have it.
+                self.follow_role(host);
+                Ok(taken)
+            }
             Err(leave) => self.after(host, Err(leave)).map(|()| bytes.len()),
         }
     }
@@ -282,6 +286,7 @@ impl Peer {
     /// Ends a turn; everything that it led to is with the host when this returns.
     pub fn end_turn(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         self.tick(host)?;
+        self.follow_role(host);
         let core = &mut self.core;
         let turn = match &mut self.role {
             Role::Leading(leader) => {

@@ -12,7 +12,7 @@ use crate::base::slab::Key;
 use crate::base::{SessionId, Zxid};
 use crate::pipeline::ConnToken;
 use crate::pipeline::batch::{CommitBatch, Item};
-use crate::pipeline::messages::ToShard;
+use crate::pipeline::messages::{Serving, ToShard};
 use crate::tree::EventAcl;
 use crate::wire::EventType;
 use crate::wire::acl::perms;
@@ -45,6 +45,16 @@ impl Shard {
             }
             match self.links.mailbox.pop() {
                 Some(ToShard::Committed(batch)) => self.early = Some(batch),
+                // At once: behind it the tree may change without a word, and nobody must see that.
+                Some(ToShard::Suspend) => {
+                    self.suspend();
+                    took = true;
+                }
+                // What follows belongs to another tree than the one that `zxid` was read from.
+                Some(ToShard::Serve(serving)) => {
+                    self.serve(serving);
+                    return true;
+                }
                 Some(other) => {
                     self.later.push_back(other);
                     took = true;
@@ -67,13 +77,7 @@ impl Shard {
             ToShard::Report(report) => report.add(Box::new(self.report(report.wants_lists()))),
             ToShard::ResetConnectionStats => self.reset_connection_stats(),
             ToShard::Suspend => self.suspend(),
-            ToShard::Serve(serving) => {
-                tracing::debug!("client core {}: {serving:?}", self.id);
-                self.drained = serving.tree.applied();
-                self.links.tree = serving.tree;
-                self.forward_sync = serving.forward_sync;
-                self.suspended = false;
-            }
+            ToShard::Serve(serving) => self.serve(serving),
             ToShard::Shutdown => {
                 self.stopping = true;
                 for key in self.conns.keys() {
@@ -81,6 +85,15 @@ impl Shard {
                 }
             }
         }
+    }
+
+    fn serve(&mut self, serving: Serving) {
+        tracing::debug!("client core {}: {serving:?}", self.id);
+        // Whatever was committed since this was sent is still in the mailbox.
+        self.drained = Zxid(i64::MIN);
+        self.links.tree = serving.tree;
+        self.forward_sync = serving.forward_sync;
+        self.suspended = false;
     }
 
     /// No leader is known: clients go to another server, or come back when there is one.

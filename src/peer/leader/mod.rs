@@ -283,13 +283,23 @@ impl Leader {
         if committed <= self.told {
             return;
         }
-        let from = std::mem::replace(&mut self.told, committed);
-        if self.learners.values().any(LearnerHandler::is_forwarded_to) {
-            self.send_commits(core, host, from, committed);
-        }
+        // A SYNC comes between the commits before it and those after it: a learner matches what comes back with what
+        // it has forwarded by order alone.
         while self.syncs.front().is_some_and(|sync| sync.behind <= committed) {
             let Some(sync) = self.syncs.pop_front() else { break };
+            self.tell_commits_up_to(core, host, sync.behind);
             handler::send_packet(host, sync.link, PacketType::Sync, Zxid::ZERO, None);
+        }
+        self.tell_commits_up_to(core, host, committed);
+    }
+
+    fn tell_commits_up_to(&mut self, core: &Core, host: &mut dyn Host, to: Zxid) {
+        let from = self.told;
+        if to > from {
+            self.told = to;
+            if self.learners.values().any(LearnerHandler::is_forwarded_to) {
+                self.send_commits(core, host, from, to);
+            }
         }
     }
 

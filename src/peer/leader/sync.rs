@@ -103,6 +103,7 @@ impl Leader {
             SyncPlan::Truncate { to } => ((PacketType::Trunc, to), to),
             SyncPlan::DiffFromLog { after } => {
                 let Some(older) = host.read_log(after, core.db.committed.min()) else {
+                    tracing::info!("the log does not serve it: the whole tree is sent");
                     self.send_tree(core, host, link, last);
                     return last;
                 };
