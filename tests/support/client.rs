@@ -30,8 +30,12 @@ pub struct Wire {
 
 impl Wire {
     pub fn connect(port: u16) -> io::Result<Wire> {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let stream = TcpStream::connect_timeout(&address, ANSWER_WAIT)?;
+        Wire::dial(SocketAddr::from(([127, 0, 0, 1], port)), ANSWER_WAIT)
+    }
+
+    /// A connection to any address, which must be there within `wait`.
+    pub fn dial(address: SocketAddr, wait: Duration) -> io::Result<Wire> {
+        let stream = TcpStream::connect_timeout(&address, wait)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(ANSWER_WAIT))?;
         Ok(Wire { stream, inbox: Vec::new() })
