@@ -92,10 +92,12 @@ fn honest(seed: u64, count: usize) -> Vec<Timed<RegisterOp>> {
         let client = rng.below(8) as usize;
         let unanswered = rng.chance(1, 20);
         ops.push(match rng.below(3) {
-            0 => op(client, call, ret, RegisterOp::Read {
-                value: state.value,
-                version: state.version,
-            }),
+            0 => op(
+                client,
+                call,
+                ret,
+                RegisterOp::Read { value: state.value, version: state.version },
+            ),
             1 if unanswered && rng.chance(1, 2) => lost(call, value, -1),
             _ => {
                 state = State { value, version: state.version + 1 };

@@ -140,8 +140,7 @@ fn check_way(ensemble: &Ensemble, learner: usize, logged_before: usize, way: Way
     let logs = ensemble.logs(learner);
     let logs = String::from_utf8_lossy(&logs.as_bytes()[logged_before..]).into_owned();
     let ways = [Way::Diff, Way::Snap, Way::Trunc];
-    let gone: Vec<Way> =
-        ways.into_iter().filter(|way| logs.contains(way.java_says())).collect();
+    let gone: Vec<Way> = ways.into_iter().filter(|way| logs.contains(way.java_says())).collect();
     if ensemble.slots[learner].kind.is_java() && !gone.is_empty() {
         support::say(&format!("  the learner caught up by {gone:?}"));
         assert!(way == Way::Any || gone == [way], "by {gone:?} and not by {way:?}");

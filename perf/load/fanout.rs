@@ -14,7 +14,7 @@ use crate::report::{Latencies, Object, clamp_latency, latencies};
 use crate::run::readings;
 
 pub struct FanOut {
-    pub addr: SocketAddr,
+    pub addrs: Vec<SocketAddr>,
     pub watchers: usize,
     pub session_timeout_ms: i32,
     /// A persistent watch per session (addWatch) instead of a one-shot one armed again by each
@@ -48,7 +48,7 @@ impl FanOut {
     /// again.
     pub fn run(&self, server: Option<&str>, object: &mut Object) -> Result<()> {
         let timeout_ms = Some(self.session_timeout_ms);
-        let mut fleet = Fleet::assemble(self.addr, self.watchers + 1, timeout_ms)?;
+        let mut fleet = Fleet::assemble(&self.addrs, self.watchers + 1, timeout_ms)?;
         let keys = KeySpace { root: "/zkload-watch".into(), count: 1, path_bytes: 0 };
         create_keys(&mut fleet, &keys, &self.value, 1, 1)?;
         let mut path = Vec::new();

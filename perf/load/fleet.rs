@@ -151,15 +151,15 @@ impl Fleet {
         })
     }
 
-    /// Connects `count` connections and gives each a session, or none if `timeout_ms` is `None`
-    /// (echo).
-    pub fn assemble(addr: SocketAddr, count: usize, timeout_ms: Option<i32>) -> Result<Fleet> {
+    /// Connects `count` connections, to each of `addrs` in turn, and gives each a session, or none if
+    /// `timeout_ms` is `None` (echo).
+    pub fn assemble(addrs: &[SocketAddr], count: usize, timeout_ms: Option<i32>) -> Result<Fleet> {
         let mut fleet = Fleet::new()?;
         let deadline = now_ns() + HANDSHAKE_LIMIT_NS;
         let (mut opened, mut done) = (0, 0);
         while done < count {
             while opened < count && opened - done < HANDSHAKES_AT_ONCE {
-                fleet.open(addr, timeout_ms)?;
+                fleet.open(addrs[opened % addrs.len()], timeout_ms)?;
                 opened += 1;
                 done += usize::from(timeout_ms.is_none());
             }

@@ -42,12 +42,13 @@ struct Cli {
 
 #[derive(Args)]
 struct Common {
-    /// Where the server listens.
+    /// Where the server listens; several, with commas between them, share the connections evenly.
     #[arg(long, default_value = "127.0.0.1:2181", global = true)]
     addr: String,
-    /// The server's process id: adds its CPU and memory to the result.
+    /// The server's process id, or several with commas between them: adds the CPU and memory of all
+    /// of them to the result.
     #[arg(long, global = true)]
-    server_pid: Option<u32>,
+    server_pid: Option<String>,
     /// Session timeout to ask for, in milliseconds.
     #[arg(long, default_value_t = 30_000, global = true)]
     session_timeout_ms: i32,
@@ -173,14 +174,13 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: &Cli, object: &mut Object) -> Result<()> {
     poll::tighten_timers();
-    let addr = resolve(&cli.common.addr)?;
-    let pid = cli.common.server_pid.map(|pid| pid.to_string());
-    let pid = pid.as_deref();
+    let addrs: Vec<SocketAddr> = cli.common.addr.split(',').map(resolve).collect::<Result<_>>()?;
+    let pid = cli.common.server_pid.as_deref();
     let session_timeout_ms = cli.common.session_timeout_ms;
     let value = keys::value(cli.common.value_bytes);
     match &cli.command {
-        Command::Run(args) => run_keys(&cli.common, addr, pid, args, object),
-        Command::Fill(args) => fill(&cli.common, addr, pid, &args.keys, object),
+        Command::Run(args) => run_keys(&cli.common, &addrs, pid, args, object),
+        Command::Fill(args) => fill(&cli.common, &addrs, pid, &args.keys, object),
         Command::Idle(args) => {
             at_least_one(args.sessions, "--sessions")?;
             if args.ping_every <= 0.0 {
@@ -191,18 +191,18 @@ fn dispatch(cli: &Cli, object: &mut Object) -> Result<()> {
             let sessions = args.sessions;
             let warmup_ns = seconds_ns(args.warmup);
             let idle =
-                Idle { addr, sessions, session_timeout_ms, ping_every_ns, warmup_ns, measure_ns };
+                Idle { addrs, sessions, session_timeout_ms, ping_every_ns, warmup_ns, measure_ns };
             idle.run(pid, object)
         }
         Command::Storm(args) => {
             at_least_one(args.at_once, "--at-once")?;
             let (sessions, at_once) = (args.sessions, args.at_once);
-            Storm { addr, sessions, at_once, session_timeout_ms }.run(pid, object)
+            Storm { addrs, sessions, at_once, session_timeout_ms }.run(pid, object)
         }
         Command::Watch(args) => {
             at_least_one(args.watchers, "--watchers")?;
             let fan_out = FanOut {
-                addr,
+                addrs,
                 watchers: args.watchers,
                 session_timeout_ms,
                 persistent: args.persistent,
@@ -237,7 +237,7 @@ fn key_space(args: &KeyArgs) -> Result<KeySpace> {
 
 fn run_keys(
     common: &Common,
-    addr: SocketAddr,
+    addrs: &[SocketAddr],
     pid: Option<&str>,
     args: &RunArgs,
     object: &mut Object,
@@ -248,7 +248,7 @@ fn run_keys(
     }
     let echo = args.mix.contains(Kind::Echo);
     let timeout_ms = (!echo).then_some(common.session_timeout_ms);
-    let mut fleet = Fleet::assemble(addr, args.keys.connections, timeout_ms)?;
+    let mut fleet = Fleet::assemble(addrs, args.keys.connections, timeout_ms)?;
     let value = keys::value(common.value_bytes);
     if !echo && !args.no_create {
         create_keys_of(&mut fleet, &args.keys, &space, &value)?;
@@ -273,13 +273,13 @@ fn create_keys_of(fleet: &mut Fleet, args: &KeyArgs, space: &KeySpace, value: &[
 
 fn fill(
     common: &Common,
-    addr: SocketAddr,
+    addrs: &[SocketAddr],
     pid: Option<&str>,
     args: &KeyArgs,
     object: &mut Object,
 ) -> Result<()> {
     let space = key_space(args)?;
-    let mut fleet = Fleet::assemble(addr, args.connections, Some(common.session_timeout_ms))?;
+    let mut fleet = Fleet::assemble(addrs, args.connections, Some(common.session_timeout_ms))?;
     let (before, client_before) = run::readings(pid)?;
     let start_ns = now_ns();
     create_keys_of(&mut fleet, args, &space, &keys::value(common.value_bytes))?;

@@ -1,4 +1,4 @@
-//! What a process has used so far, from /proc: CPU time and memory.
+//! What one process or several have used so far, from /proc: CPU time and memory.
 
 use std::fs;
 
@@ -15,7 +15,8 @@ pub struct Usage {
     pub pss_bytes: u64,
 }
 
-/// Reads what `pid` has used; "self" for the load program.
+/// Reads what `pid` has used; "self" for the load program, and the sum of several with commas between
+/// them: an ensemble is measured as a whole.
 ///
 /// Walks the page tables of a large process for tens of milliseconds: never while
 /// latencies are being measured.
@@ -24,7 +25,13 @@ pub fn usage(pid: &str) -> Result<Usage> {
 }
 
 /// As [`usage`], without memory: cheap enough for the edges of a measured window.
-pub fn usage_of_cpu(pid: &str) -> Result<Usage> {
+pub fn usage_of_cpu(pids: &str) -> Result<Usage> {
+    pids.split(',').try_fold(Usage::default(), |sum, pid| {
+        Ok(Usage { cpu_us: sum.cpu_us + cpu_us_of(pid)?, ..sum })
+    })
+}
+
+fn cpu_us_of(pid: &str) -> Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(io_at(READING))?;
     let bad = || Error::Usage(format!("/proc/{pid} does not read as expected"));
     // The command's name may hold spaces and brackets: fields count from the last bracket.
@@ -33,18 +40,22 @@ pub fn usage_of_cpu(pid: &str) -> Result<Usage> {
     let (Some(Ok(user)), Some(Ok(system))) = (ticks.next(), ticks.next()) else {
         return Err(bad());
     };
-    Ok(Usage { cpu_us: (user + system) * 10_000, ..Usage::default() })
+    Ok((user + system) * 10_000)
 }
 
 impl Usage {
-    /// Adds what memory `pid` has now.
-    pub fn with_memory(self, pid: &str) -> Result<Usage> {
+    /// Adds what memory each of `pids` has now.
+    pub fn with_memory(self, pids: &str) -> Result<Usage> {
+        pids.split(',').try_fold(self, Usage::plus_memory)
+    }
+
+    fn plus_memory(self, pid: &str) -> Result<Usage> {
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
         let rollup = read("smaps_rollup").unwrap_or_default();
         let status = read("status").map_err(io_at(READING))?;
         Ok(Usage {
-            rss_bytes: kib_line(&status, "VmRSS:") * 1024,
-            pss_bytes: kib_line(&rollup, "Pss:") * 1024,
+            rss_bytes: self.rss_bytes + kib_line(&status, "VmRSS:") * 1024,
+            pss_bytes: self.pss_bytes + kib_line(&rollup, "Pss:") * 1024,
             ..self
         })
     }
@@ -70,6 +81,8 @@ mod tests {
             sum = sum.wrapping_mul(31).wrapping_add(7);
         }
         assert_eq!(kib_line("VmRSS:\t  12 kB\n", "VmRSS:"), 12);
-        assert!(usage("0").is_err());
+        assert!(usage("0").is_err() && usage("self,0").is_err());
+        let (one, two) = (usage("self").unwrap(), usage("self,self").unwrap());
+        assert!(two.rss_bytes > one.rss_bytes * 3 / 2 && two.cpu_us >= one.cpu_us * 2);
     }
 }

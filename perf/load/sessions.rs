@@ -13,7 +13,7 @@ use crate::run::{cpu_readings, readings};
 
 /// Many sessions that only ping.
 pub struct Idle {
-    pub addr: SocketAddr,
+    pub addrs: Vec<SocketAddr>,
     pub sessions: usize,
     pub session_timeout_ms: i32,
     pub ping_every_ns: u64,
@@ -29,7 +29,7 @@ impl Idle {
         let (before, _) = readings(server)?;
         let opening_ns = now_ns();
         let timeout_ms = Some(self.session_timeout_ms);
-        let mut fleet = Fleet::assemble(self.addr, self.sessions, timeout_ms)?;
+        let mut fleet = Fleet::assemble(&self.addrs, self.sessions, timeout_ms)?;
         object.number("open_seconds", (now_ns() - opening_ns) as f64 / 1e9);
         let mut pings = Pings {
             start_ns: now_ns(),
@@ -95,7 +95,7 @@ impl Pings {
 
 /// New sessions, one after the other, a number of them at once.
 pub struct Storm {
-    pub addr: SocketAddr,
+    pub addrs: Vec<SocketAddr>,
     pub sessions: usize,
     pub at_once: usize,
     pub session_timeout_ms: i32,
@@ -119,8 +119,9 @@ impl Storm {
             while started_ns.len() < self.sessions
                 && under_way(histogram.len(), started_ns.len()) < self.at_once
             {
+                let addr = self.addrs[started_ns.len() % self.addrs.len()];
                 started_ns.push(now_ns());
-                fleet.open(self.addr, Some(self.session_timeout_ms))?;
+                fleet.open(addr, Some(self.session_timeout_ms))?;
             }
             fleet.turn(SECOND_NS / 20, |_, arrival| {
                 heard_ns = arrival.now_ns;

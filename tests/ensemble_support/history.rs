@@ -85,10 +85,18 @@ pub struct Sighting {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Watched {
     /// A read that left a watch behind.
-    Armed { register: usize, version: i32 },
+    Armed {
+        register: usize,
+        version: i32,
+    },
     /// A read without one.
-    Read { register: usize, version: i32 },
-    Event { register: usize },
+    Read {
+        register: usize,
+        version: i32,
+    },
+    Event {
+        register: usize,
+    },
 }
 
 /// All that the clients of one load recorded.

@@ -89,8 +89,7 @@ fn settle(ensemble: &Ensemble) -> Vec<String> {
 pub fn servers(ensemble: &Ensemble) -> Vec<String> {
     let running: Vec<usize> =
         (0..ensemble.len()).filter(|index| ensemble.mode(*index).is_some()).collect();
-    let name =
-        |index: &usize| format!("server {} ({:?})", index + 1, ensemble.slots[*index].kind);
+    let name = |index: &usize| format!("server {} ({:?})", index + 1, ensemble.slots[*index].kind);
     let mut clients: Vec<EnsembleClient> =
         running.iter().map(|index| walk::session_at(ensemble.address(*index))).collect();
     let mut found = Vec::new();

@@ -83,7 +83,8 @@ fn stays_up() -> bool {
     std::thread::sleep(std::time::Duration::from_secs(2));
     let stays = matches!(child.try_wait(), Ok(None));
     // A server that ignored the other members serves alone, and says so.
-    let alone = super::ensemble::ask(([127, 93, 0, 1], 22181).into(), "srvr").contains("standalone");
+    let alone =
+        super::ensemble::ask(([127, 93, 0, 1], 22181).into(), "srvr").contains("standalone");
     let _ = child.kill();
     let _ = child.wait();
     let _ = std::fs::remove_dir_all(&dir);
@@ -94,7 +95,9 @@ fn stays_up() -> bool {
 pub fn available(kinds: &[Kind], test: &str) -> bool {
     for kind in kinds {
         let (there, why) = match kind {
-            Kind::Apache39 => (class_path(*kind).is_some(), "RINGKEEPER_APACHE_CLASSPATH is not set"),
+            Kind::Apache39 => {
+                (class_path(*kind).is_some(), "RINGKEEPER_APACHE_CLASSPATH is not set")
+            }
             Kind::Apache38 => (class_path(*kind).is_some(), "Apache 3.8.0 is not installed"),
             Kind::Ours => (ours_forms_ensembles(), "the server forms no ensembles yet"),
         };

@@ -147,10 +147,7 @@ impl Namespaces {
     fn deafen(&self, to: usize, last_byte: usize) {
         let [a, b, c] = self.subnet;
         let from = format!("{a}.{b}.{c}.{last_byte}");
-        self.inside(
-            to,
-            &["nft", "add", "rule", "inet", "cut", "in", "ip", "saddr", &from, "drop"],
-        );
+        self.inside(to, &["nft", "add", "rule", "inet", "cut", "in", "ip", "saddr", &from, "drop"]);
     }
 
     /// `to` no longer hears `from`.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringkeeper::wire::{OpCode, Reader};
+use ringkeeper::wire::{OpCode, Reader, Stat};
 
 use super::checkers::trees::{Node, Tree};
 use super::client::{Answer, EnsembleClient};
@@ -40,15 +40,19 @@ pub fn tree(client: &mut EnsembleClient) -> Tree {
     let mut tree = Tree::new();
     let mut todo = vec!["/".to_string()];
     while let Some(path) = todo.pop() {
-        let answer = read(client, OpCode::GetData, &bodies::path_watch(Some(path.as_bytes()), false));
+        let answer =
+            read(client, OpCode::GetData, &bodies::path_watch(Some(path.as_bytes()), false));
         if answer.err != 0 {
             // Gone between the list of its parent and now: somebody is still at work.
             continue;
         }
         let mut r = Reader::new(&answer.body);
         let data = r.buffer().expect("data").map(<[u8]>::to_vec);
-        let stat = ringkeeper::wire::Stat::decode(&mut r).expect("a Stat");
-        let acl = read(client, OpCode::GetAcl, &bodies::path_only(Some(path.as_bytes()))).body;
+        let stat = Stat::decode(&mut r).expect("a Stat");
+        let body = bodies::path_only(Some(path.as_bytes()));
+        let mut acl = read(client, OpCode::GetAcl, &body).body;
+        // The Stat comes again behind it.
+        acl.truncate(acl.len().saturating_sub(Stat::WIRE_BYTES));
         let parent = if path == "/" { "" } else { path.as_str() };
         let below = children(client, &path);
         todo.extend(below.iter().map(|name| format!("{parent}/{name}")));

@@ -32,14 +32,8 @@ struct Made {
     latest: u64,
 }
 
-const UNKNOWN: Made = Made {
-    value: None,
-    writer: None,
-    shown_until: 0,
-    shown_by: NEVER,
-    earliest: 0,
-    latest: NEVER,
-};
+const UNKNOWN: Made =
+    Made { value: None, writer: None, shown_until: 0, shown_by: NEVER, earliest: 0, latest: NEVER };
 
 /// A set without an answer.
 struct Lost {
