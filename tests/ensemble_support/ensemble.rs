@@ -302,13 +302,6 @@ impl Ensemble {
         result.unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// Stops what runs and starts `order` one by one, so that the last of a quorum has the say; answers the leader.
-    pub fn restart_in_order(&mut self, order: &[usize]) -> usize {
-        (0..self.len()).for_each(|index| self.stop(index));
-        order.iter().for_each(|index| self.start(*index));
-        self.wait_all()
-    }
-
     /// The last zxid that a server has applied, from `srvr`.
     pub fn zxid(&self, index: usize) -> Option<i64> {
         let answer = ask(self.address(index), "srvr");
