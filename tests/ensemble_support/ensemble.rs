@@ -257,9 +257,7 @@ impl Ensemble {
 
     /// `leader`, `follower`, `observer`, or nothing when it does not serve.
     pub fn mode(&self, index: usize) -> Option<String> {
-        if self.slots[index].child.is_none() {
-            return None;
-        }
+        self.slots[index].child.as_ref()?;
         let answer = ask(self.address(index), "srvr");
         answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(String::from)
     }
