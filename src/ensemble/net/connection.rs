@@ -10,14 +10,14 @@ use io_uring::{opcode, types};
 
 use super::output::{Flight, Output};
 use super::sys::{self, RawAddress};
-use super::{INPUT_BYTES_HIGH, Kind, RECEIVE_BYTES};
+use super::{Kind, RECEIVE_BYTES};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Resolving,
     Connecting,
     Open,
-    /// What is queued is sent, until then.
+    /// What is queued is sent and the other side's end awaited, until then.
     Closing(Instant),
     /// Whatever the kernel has is awaited.
     Dead,
@@ -37,12 +37,19 @@ pub(super) enum Doing {
 pub(super) struct Connection {
     state: State,
     fd: Option<OwnedFd>,
+    /// Counts against the limit on what others may open.
+    pub accepted: bool,
+    keepalive: bool,
     /// Addresses not tried yet.
     addresses: Vec<SocketAddr>,
     connecting: Option<Box<RawAddress>>,
     dial_deadline: Option<Instant>,
+    /// When the address at hand makes room for the next one.
+    address_deadline: Option<Instant>,
     pub read_timeout: Option<Duration>,
     pub last_read: Instant,
+    /// Bytes received and not taken at which the socket is not read any more.
+    pub input_max: usize,
     input: Vec<u8>,
     /// Input before this was consumed.
     at: usize,
@@ -51,18 +58,25 @@ pub(super) struct Connection {
     pub output: Output,
     sending: Option<Box<Flight>>,
     cancelled: bool,
+    /// Closing: our end was sent, the other side's was seen.
+    ended: bool,
+    peer_ended: bool,
 }
 
 impl Connection {
-    fn new(state: State, fd: Option<OwnedFd>) -> Connection {
+    fn new(state: State, fd: Option<OwnedFd>, input_max: usize) -> Connection {
         Connection {
             state,
             fd,
+            accepted: false,
+            keepalive: false,
             addresses: Vec::new(),
             connecting: None,
             dial_deadline: None,
+            address_deadline: None,
             read_timeout: None,
             last_read: Instant::now(),
+            input_max,
             input: Vec::new(),
             at: 0,
             receive_buffer: Box::default(),
@@ -70,20 +84,25 @@ impl Connection {
             output: Output::default(),
             sending: None,
             cancelled: false,
+            ended: false,
+            peer_ended: false,
         }
     }
 
-    pub fn resolving(deadline: Instant) -> Connection {
-        let mut conn = Connection::new(State::Resolving, None);
+    pub fn resolving(deadline: Instant, keepalive: bool, input_max: usize) -> Connection {
+        let mut conn = Connection::new(State::Resolving, None, input_max);
         conn.dial_deadline = Some(deadline);
+        conn.keepalive = keepalive;
         conn
     }
 
-    pub fn open(fd: OwnedFd) -> Connection {
-        Connection::new(State::Open, Some(fd))
+    pub fn accepted(fd: OwnedFd, input_max: usize) -> Connection {
+        let mut conn = Connection::new(State::Open, Some(fd), input_max);
+        conn.accepted = true;
+        conn
     }
 
-    /// The name is resolved; begins with the first address.
+    /// The names are resolved; begins with the first address.
     pub fn connect(&mut self, addresses: Vec<SocketAddr>) -> io::Result<Entry> {
         if self.state != State::Resolving {
             return Err(io::Error::other("closed meanwhile"));
@@ -91,21 +110,42 @@ impl Connection {
         self.addresses = addresses;
         self.addresses.reverse();
         self.state = State::Connecting;
-        self.try_next().unwrap_or_else(|| Err(io::Error::other("the name has no address")))
+        self.try_next(io::Error::other("the name has no address"))
     }
 
-    fn try_next(&mut self) -> Option<io::Result<Entry>> {
-        let address = self.addresses.pop()?;
-        let fd = match sys::socket(&address) {
-            Ok(fd) => fd,
-            Err(error) => return Some(Err(error)),
-        };
-        sys::set_nodelay(&fd);
-        let raw = self.connecting.insert(Box::new(RawAddress::new(&address)));
-        let fd_number = types::Fd(fd.as_raw_fd());
-        let entry = opcode::Connect::new(fd_number, raw.as_ptr(), raw.length()).build();
-        self.fd = Some(fd);
-        Some(Ok(entry))
+    /// The next address for which there can be a socket; `failed` when none is left.
+    fn try_next(&mut self, failed: io::Error) -> io::Result<Entry> {
+        let mut failed = failed;
+        while let Some(address) = self.addresses.pop() {
+            let fd = match sys::socket(&address) {
+                Ok(fd) => fd,
+                Err(error) => {
+                    failed = error;
+                    continue;
+                }
+            };
+            sys::set_options(&fd, self.keepalive);
+            let raw = self.connecting.insert(Box::new(RawAddress::new(&address)));
+            let fd_number = types::Fd(fd.as_raw_fd());
+            let entry = opcode::Connect::new(fd_number, raw.as_ptr(), raw.length()).build();
+            self.fd = Some(fd);
+            // An address that does not answer leaves the others their part of the time.
+            let now = Instant::now();
+            let share = self.addresses.len() as u32 + 1;
+            let left = self.dial_deadline.map(|deadline| deadline.saturating_duration_since(now));
+            self.address_deadline = left.filter(|_| share > 1).map(|left| now + left / share);
+            return Ok(entry);
+        }
+        Err(failed)
+    }
+
+    /// True once, when the address at hand must be given up for the next.
+    pub fn gives_up_address(&mut self, now: Instant) -> bool {
+        let late = self.address_deadline.is_some_and(|deadline| now >= deadline);
+        if late {
+            self.address_deadline = None;
+        }
+        late && self.state == State::Connecting
     }
 
     pub fn connected(&mut self, res: i32) -> Doing {
@@ -116,21 +156,25 @@ impl Connection {
         if res == 0 {
             self.state = State::Open;
             self.dial_deadline = None;
+            self.address_deadline = None;
             self.last_read = Instant::now();
             return Doing::Open;
         }
         self.fd = None;
-        match self.try_next() {
-            Some(Ok(entry)) => Doing::Again(entry),
-            Some(Err(error)) => Doing::Lost(error.to_string()),
-            None => Doing::Lost(io::Error::from_raw_os_error(-res).to_string()),
+        match self.try_next(io::Error::from_raw_os_error(-res)) {
+            Ok(entry) => Doing::Again(entry),
+            Err(error) => Doing::Lost(error.to_string()),
         }
     }
 
     /// The next receive, if one is wanted.
     pub fn receive(&mut self) -> Option<Entry> {
-        let high = self.input.len() - self.at >= INPUT_BYTES_HIGH;
-        if self.state != State::Open || self.receiving || high {
+        let wanted = match self.state {
+            State::Open => self.input.len() - self.at < self.input_max,
+            State::Closing(_) => !self.peer_ended,
+            _ => false,
+        };
+        if !wanted || self.receiving {
             return None;
         }
         let fd = self.fd.as_ref()?.as_raw_fd();
@@ -138,13 +182,18 @@ impl Connection {
             self.receive_buffer = vec![0; RECEIVE_BYTES].into_boxed_slice();
         }
         self.receiving = true;
+        // A silence that was our own choice does not count.
+        self.last_read = Instant::now();
         let (pointer, length) = (self.receive_buffer.as_mut_ptr(), RECEIVE_BYTES as u32);
         Some(opcode::Recv::new(types::Fd(fd), pointer, length).build())
     }
 
     pub fn received(&mut self, res: i32) -> Doing {
         self.receiving = false;
-        if self.state != State::Open {
+        if self.is_closing() {
+            // Read and thrown away: a close with unread input would take from the peer what was sent last.
+            let again = matches!(-res, libc::EINTR | libc::EAGAIN);
+            self.peer_ended |= res <= 0 && !again;
             return Doing::Nothing;
         }
         match res {
@@ -177,6 +226,9 @@ impl Connection {
 
     pub fn sent(&mut self, res: i32) -> Doing {
         let Some(flight) = self.sending.take() else { return Doing::Nothing };
+        if self.state == State::Dead {
+            return Doing::Nothing;
+        }
         match res {
             res if res >= 0 => {
                 self.output.landed(*flight, res as usize);
@@ -243,6 +295,7 @@ impl Connection {
             }
             State::Open => {
                 self.state = State::Closing(until);
+                (self.input, self.at) = (Vec::new(), 0);
                 false
             }
             State::Closing(_) | State::Dead => false,
@@ -254,7 +307,7 @@ impl Connection {
         self.state = State::Dead;
         self.output.clear();
         if let Some(fd) = &self.fd {
-            sys::shut_down(fd);
+            sys::shut_down(fd, libc::SHUT_RDWR);
         }
     }
 
@@ -262,13 +315,17 @@ impl Connection {
         matches!(self.state, State::Closing(_) | State::Dead)
     }
 
-    pub fn linger_is_over(&self, now: Instant) -> bool {
-        match self.state {
-            State::Closing(until) => {
-                now >= until || (self.output.is_empty() && self.sending.is_none())
-            }
-            _ => false,
+    /// A closing connection's next step: our end after the last byte, then the other side's end or the time.
+    pub fn closing_is_over(&mut self, now: Instant) -> bool {
+        let State::Closing(until) = self.state else { return false };
+        let sent = self.output.is_empty() && self.sending.is_none();
+        if sent
+            && !std::mem::replace(&mut self.ended, true)
+            && let Some(fd) = &self.fd
+        {
+            sys::shut_down(fd, libc::SHUT_WR);
         }
+        now >= until || (sent && self.peer_ended)
     }
 
     /// Once, when something is still in flight on a dead connection.
@@ -297,7 +354,8 @@ impl Connection {
         if self.dial_deadline.is_some_and(|deadline| now >= deadline) {
             return Some("no connection in time");
         }
-        let silent = self.read_timeout.is_some_and(|timeout| now - self.last_read >= timeout);
+        let silence = now.saturating_duration_since(self.last_read);
+        let silent = self.receiving && self.read_timeout.is_some_and(|most| silence >= most);
         silent.then_some("nothing was received in time")
     }
 
@@ -306,8 +364,9 @@ impl Connection {
             State::Closing(until) => Some(until),
             State::Dead => None,
             _ => {
-                let silence = self.read_timeout.map(|timeout| self.last_read + timeout);
-                silence.into_iter().chain(self.dial_deadline).min()
+                let silence = self.read_timeout.filter(|_| self.receiving);
+                let silence = silence.map(|timeout| self.last_read + timeout);
+                silence.into_iter().chain(self.dial_deadline).chain(self.address_deadline).min()
             }
         }
     }
@@ -315,6 +374,9 @@ impl Connection {
     /// The ring goes; what the kernel may still touch is leaked.
     pub fn let_go(self) {
         if self.in_flight().next().is_some() {
+            if let Some(fd) = &self.fd {
+                sys::shut_down(fd, libc::SHUT_RDWR);
+            }
             std::mem::forget(self);
         }
     }

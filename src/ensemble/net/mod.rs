@@ -5,12 +5,17 @@
 //! flight on a connection; what the kernel holds stays alive until it gives it back.
 
 mod connection;
+#[cfg(test)]
+mod fault_tests;
 mod output;
 mod resolve;
 mod stream;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod udp;
+#[cfg(test)]
+mod udp_tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -25,6 +30,7 @@ use io_uring::{opcode, types};
 
 use self::connection::{Connection, Doing};
 pub use self::stream::StreamWriter;
+pub use self::udp::{DATAGRAM_BYTES_MAX, Datagram};
 use super::EventFd;
 
 /// A connection. Never used again for another.
@@ -39,8 +45,12 @@ const ID_MASK: u64 = (1 << KIND_SHIFT) - 1;
 
 /// Bytes received at once.
 const RECEIVE_BYTES: usize = 64 << 10;
-/// Bytes received and not taken at which a connection is not read any more.
-const INPUT_BYTES_HIGH: usize = 4 << 20;
+/// [`NetOptions::input_bytes_max`] when nothing else is said.
+const INPUT_BYTES_MAX: usize = 4 << 20;
+/// [`NetOptions::output_bytes_max`] when nothing else is said.
+const OUTPUT_BYTES_MAX: usize = 256 << 20;
+/// [`NetOptions::accepted_max`] when nothing else is said: 64 MiB of receive buffers.
+const ACCEPTED_MAX: usize = 1024;
 /// How long a closed connection may take to send what it still has.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a listener that cannot accept waits: out of descriptors, most likely.
@@ -55,6 +65,36 @@ enum Kind {
     Receive = 2,
     Send = 3,
     Cancel = 4,
+    DatagramReceive = 5,
+    DatagramSend = 6,
+}
+
+/// Limits and settings of all sockets.
+#[derive(Clone, Debug)]
+pub struct NetOptions {
+    /// Gets the Zab core out of its ring when a side thread has something for it.
+    pub wake: EventFd,
+    /// `tcpKeepAlive`.
+    pub keepalive: bool,
+    /// Bytes received and not taken at which a connection is not read any more. Whoever reads whole frames needs at
+    /// least the longest frame, or a connection stands still in the middle of one.
+    pub input_bytes_max: usize,
+    /// Bytes that wait to be sent at which a connection is given up: the other side reads too slowly to be of use.
+    pub output_bytes_max: usize,
+    /// Connections opened by others at once; those above it are closed at once.
+    pub accepted_max: usize,
+}
+
+impl From<EventFd> for NetOptions {
+    fn from(wake: EventFd) -> NetOptions {
+        NetOptions {
+            wake,
+            keepalive: false,
+            input_bytes_max: INPUT_BYTES_MAX,
+            output_bytes_max: OUTPUT_BYTES_MAX,
+            accepted_max: ACCEPTED_MAX,
+        }
+    }
 }
 
 fn user_data(kind: Kind, id: u64) -> u64 {
@@ -87,6 +127,17 @@ pub enum NetEvent {
     },
 }
 
+impl NetEvent {
+    fn conn(&self) -> ConnId {
+        match self {
+            NetEvent::Accepted { conn, .. }
+            | NetEvent::Connected { conn }
+            | NetEvent::Received { conn }
+            | NetEvent::Closed { conn, .. } => *conn,
+        }
+    }
+}
+
 struct Listener {
     socket: TcpListener,
     accepting: bool,
@@ -96,9 +147,10 @@ struct Listener {
 
 /// All sockets to other servers.
 pub struct Net {
-    wake: EventFd,
+    options: NetOptions,
     listeners: BTreeMap<ListenerId, Listener>,
     conns: BTreeMap<ConnId, Connection>,
+    sockets: udp::Sockets,
     resolver: resolve::Resolver,
     next_id: u64,
     events: VecDeque<NetEvent>,
@@ -106,6 +158,8 @@ pub struct Net {
     waiting: VecDeque<Entry>,
     /// Something changed since the last submission.
     dirty: bool,
+    /// The last connection from outside was one too many.
+    full: bool,
 }
 
 impl std::fmt::Debug for Net {
@@ -115,17 +169,19 @@ impl std::fmt::Debug for Net {
 }
 
 impl Net {
-    /// `wake` gets the Zab core out of its ring when a side thread has something for it.
-    pub fn new(wake: EventFd) -> Net {
+    pub fn new(options: impl Into<NetOptions>) -> Net {
+        let options = options.into();
         Net {
-            resolver: resolve::Resolver::new(wake.clone()),
-            wake,
+            resolver: resolve::Resolver::new(options.wake.clone()),
+            options,
             listeners: BTreeMap::new(),
             conns: BTreeMap::new(),
+            sockets: udp::Sockets::default(),
             next_id: 1,
             events: VecDeque::new(),
             waiting: VecDeque::new(),
             dirty: false,
+            full: false,
         }
     }
 
@@ -161,34 +217,51 @@ impl Net {
 
     /// Connects to `host:port`; a name is resolved on a side thread.
     pub fn dial(&mut self, host: &str, port: u16, timeout: Duration) -> ConnId {
+        self.dial_any(vec![(host.to_owned(), port)], timeout)
+    }
+
+    /// Connects to the first that answers, in their order; each gets its share of what is left of the time.
+    pub fn dial_any(&mut self, hosts: Vec<(String, u16)>, timeout: Duration) -> ConnId {
         let id = self.id();
         let deadline = Instant::now() + timeout;
-        self.conns.insert(id, Connection::resolving(deadline));
-        self.resolver.resolve(id, host, port);
+        let NetOptions { keepalive, input_bytes_max, .. } = self.options;
+        self.conns.insert(id, Connection::resolving(deadline, keepalive, input_bytes_max));
+        self.resolver.resolve(id, hosts);
         self.dirty = true;
         id
     }
 
     /// Sends a copy of the bytes.
     pub fn send(&mut self, conn: ConnId, bytes: &[u8]) {
-        if let Some(conn) = self.conns.get_mut(&conn) {
-            conn.output.push(bytes);
-            self.dirty = true;
-        }
+        self.put(conn, |conn| conn.output.push(bytes));
     }
 
     /// Sends a part of shared bytes, without a copy unless they are few.
     pub fn send_shared(&mut self, conn: ConnId, bytes: &Arc<Vec<u8>>, range: Range<usize>) {
-        if let Some(conn) = self.conns.get_mut(&conn) {
-            conn.output.push_shared(bytes, range);
-            self.dirty = true;
+        self.put(conn, |conn| conn.output.push_shared(bytes, range));
+    }
+
+    fn put(&mut self, id: ConnId, push: impl FnOnce(&mut Connection)) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.is_closing() {
+            return;
         }
+        push(conn);
+        self.dirty = true;
+        if conn.output.queued() > self.options.output_bytes_max {
+            self.lose(id, "too much waits to be sent: the other side does not read".to_owned());
+        }
+    }
+
+    /// Bytes that wait to be sent, those of a stream's writer not included.
+    pub fn queued_bytes(&self, conn: ConnId) -> usize {
+        self.conns.get(&conn).map_or(0, |conn| conn.output.queued())
     }
 
     /// What a side thread writes here goes out next; whatever is sent afterwards waits for its end.
     pub fn open_stream(&mut self, conn: ConnId) -> Option<StreamWriter> {
-        let conn = self.conns.get_mut(&conn)?;
-        let (writer, reader) = stream::stream(self.wake.clone());
+        let conn = self.conns.get_mut(&conn).filter(|conn| !conn.is_closing())?;
+        let (writer, reader) = stream::stream(self.options.wake.clone());
         conn.output.push_stream(reader);
         self.dirty = true;
         Some(writer)
@@ -219,6 +292,14 @@ impl Net {
         }
     }
 
+    /// Another limit than [`NetOptions::input_bytes_max`] for this connection.
+    pub fn set_input_max(&mut self, conn: ConnId, bytes: usize) {
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.input_max = bytes;
+            self.dirty = true;
+        }
+    }
+
     /// The connection is closed when nothing is received for so long.
     pub fn set_read_timeout(&mut self, conn: ConnId, timeout: Option<Duration>) {
         if let Some(conn) = self.conns.get_mut(&conn) {
@@ -227,8 +308,9 @@ impl Net {
         }
     }
 
-    /// Sends what is queued, then closes. No event follows.
+    /// Sends what is queued, then closes. No event follows, not even one that has happened and was not taken.
     pub fn close(&mut self, id: ConnId) {
+        self.events.retain(|event| event.conn() != id);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.close(Instant::now() + LINGER) {
             self.conns.remove(&id);
@@ -254,6 +336,7 @@ impl Net {
         while let Some(entry) = self.waiting.front() {
             // SAFETY: what the entry points to belongs to a connection in `conns`, or to a listener, which stay until
             // the completion is in; a `Net` that is dropped leaks those that are in flight.
+            // Datagrams likewise, in `sockets`.
             if unsafe { sq.push(entry) }.is_err() {
                 return false;
             }
@@ -273,8 +356,10 @@ impl Net {
                     .build();
                 self.waiting.push_back(accept.user_data(user_data(Kind::Accept, *id)));
                 listener.accepting = true;
+                listener.paused_until = None;
             }
         }
+        self.sockets.arm(&mut self.waiting);
         let mut broken = Vec::new();
         for (id, conn) in &mut self.conns {
             if let Some(receive) = conn.receive() {
@@ -315,6 +400,8 @@ impl Net {
             kind if kind == Kind::Connect as u64 => self.connected(id, res),
             kind if kind == Kind::Receive as u64 => self.received(id, res),
             kind if kind == Kind::Send as u64 => self.sent(id, res),
+            kind if kind == Kind::DatagramReceive as u64 => self.sockets.received(id, res),
+            kind if kind == Kind::DatagramSend as u64 => self.sockets.sent(id),
             _ => {}
         }
     }
@@ -339,9 +426,17 @@ impl Net {
         }
         let fd = sys::own(res);
         let Some(peer) = sys::peer_address(&fd) else { return };
-        sys::set_nodelay(&fd);
+        let accepted = self.conns.values().filter(|conn| conn.accepted).count();
+        let full = accepted >= self.options.accepted_max;
+        if full != std::mem::replace(&mut self.full, full) && full {
+            tracing::warn!("{accepted} connections from outside: no more are taken, {peer} first");
+        }
+        if full {
+            return;
+        }
+        sys::set_options(&fd, self.options.keepalive);
         let conn = self.id();
-        self.conns.insert(conn, Connection::open(fd));
+        self.conns.insert(conn, Connection::accepted(fd, self.options.input_bytes_max));
         self.events.push_back(NetEvent::Accepted { listener: listener_id, conn, peer });
     }
 
@@ -388,7 +483,7 @@ impl Net {
         let now = Instant::now();
         let mut cancelled = Vec::new();
         self.conns.retain(|id, conn| {
-            if conn.linger_is_over(now) {
+            if conn.closing_is_over(now) {
                 conn.abort();
             }
             if conn.must_cancel() {
@@ -412,16 +507,25 @@ impl Net {
             for (id, why) in late {
                 self.lose(id, why.to_owned());
             }
+            let conns = self.conns.iter_mut();
+            let slow = conns.filter_map(|(id, conn)| conn.gives_up_address(now).then_some(*id));
+            for id in slow.collect::<Vec<_>>() {
+                self.cancel(user_data(Kind::Connect, id));
+            }
+            // A linger or a pause that is over is seen by the next submission.
+            self.dirty |= self.next_due().is_some_and(|due| due <= now);
         }
         self.events.pop_front()
     }
 
-    /// When something is due by the clock.
+    /// When something is due by the clock; at once if something has happened since the last event was taken.
     pub fn next_due(&self) -> Option<Instant> {
+        if !self.events.is_empty() {
+            return Some(Instant::now());
+        }
         let conns = self.conns.values().filter_map(Connection::due);
         let listeners = self.listeners.values().filter_map(|listener| listener.paused_until);
-        let paused = listeners.filter(|until| *until > Instant::now());
-        conns.chain(paused).min()
+        conns.chain(listeners).min()
     }
 }
 
@@ -430,5 +534,6 @@ impl Drop for Net {
         for (_, conn) in std::mem::take(&mut self.conns) {
             conn.let_go();
         }
+        self.sockets.let_go();
     }
 }

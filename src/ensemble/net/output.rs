@@ -49,12 +49,17 @@ pub(super) struct Output {
     queue: VecDeque<Piece>,
     /// Bytes of the queue's first piece that were sent before.
     sent: usize,
+    /// Bytes that the kernel has not taken yet, those in flight included.
+    queued: usize,
+    /// Streams in the queue.
+    streams: usize,
     /// A stream ended before its time.
     pub broken: bool,
 }
 
 impl Output {
     pub fn push(&mut self, bytes: &[u8]) {
+        self.queued += bytes.len();
         match self.queue.back_mut() {
             Some(Piece::Owned(last)) if last.len() + bytes.len() <= OWNED_BYTES_MAX => {
                 last.extend_from_slice(bytes);
@@ -67,16 +72,22 @@ impl Output {
         if range.len() < SHARE_BYTES_MIN {
             self.push(&bytes[range]);
         } else {
+            self.queued += range.len();
             self.queue.push_back(Piece::Shared(bytes.clone(), range));
         }
     }
 
     pub fn push_stream(&mut self, stream: StreamReader) {
+        self.streams += 1;
         self.queue.push_back(Piece::Stream(stream));
     }
 
     pub fn has_stream(&self) -> bool {
-        self.queue.iter().any(|piece| matches!(piece, Piece::Stream(_)))
+        self.streams > 0
+    }
+
+    pub fn queued(&self) -> usize {
+        self.queued
     }
 
     pub fn is_empty(&self) -> bool {
@@ -86,7 +97,7 @@ impl Output {
     /// Nobody waits for it any more.
     pub fn clear(&mut self) {
         self.queue.clear();
-        self.sent = 0;
+        (self.sent, self.queued, self.streams) = (0, 0, 0);
     }
 
     /// Turns what the stream at the front has ready into pieces before it.
@@ -100,16 +111,21 @@ impl Output {
                     drawn.push_back(Piece::Owned(piece));
                 }
                 Next::Nothing => break,
-                Next::End => drop(self.queue.pop_front()),
+                Next::End => {
+                    self.streams -= 1;
+                    self.queue.pop_front();
+                }
                 Next::Broken => {
+                    self.clear();
                     self.broken = true;
-                    self.queue.clear();
+                    return;
                 }
             }
             if bytes >= STREAM_BYTES_HIGH {
                 break;
             }
         }
+        self.queued += bytes;
         while let Some(piece) = drawn.pop_back() {
             self.queue.push_front(piece);
         }
@@ -147,6 +163,7 @@ impl Output {
 
     /// The kernel has sent `count` bytes of the flight; the rest goes back to the front.
     pub fn landed(&mut self, flight: Flight, count: usize) {
+        self.queued -= count;
         let mut left = count + flight.sent;
         let mut rest = VecDeque::new();
         for piece in flight.pieces {

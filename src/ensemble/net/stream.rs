@@ -6,8 +6,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use crate::ensemble::EventFd;
 use crate::pipeline::Wake;
 
-/// Pieces that wait for the connection: with 256 KiB each, 1 MiB.
+/// Pieces that wait for the connection.
 const PIECES: usize = 4;
+/// Longest piece: 1 MiB waits at most.
+const PIECE_BYTES_MAX: usize = 256 << 10;
 
 enum Piece {
     Bytes(Vec<u8>),
@@ -50,8 +52,9 @@ impl StreamWriter {
 impl Write for StreamWriter {
     /// Blocks while enough waits to be sent.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.put(Piece::Bytes(bytes.to_vec()))?;
-        Ok(bytes.len())
+        let length = bytes.len().min(PIECE_BYTES_MAX);
+        self.put(Piece::Bytes(bytes[..length].to_vec()))?;
+        Ok(length)
     }
 
     fn flush(&mut self) -> io::Result<()> {

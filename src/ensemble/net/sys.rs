@@ -21,24 +21,28 @@ pub(super) fn socket(address: &SocketAddr) -> io::Result<OwnedFd> {
     Ok(own(fd))
 }
 
-pub(super) fn set_nodelay(fd: &OwnedFd) {
-    let on: libc::c_int = 1;
-    // SAFETY: a plain integer option on a descriptor that is open.
-    unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_NODELAY,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        );
+/// No waiting for more to send; `keepalive` as the configuration says.
+pub(super) fn set_options(fd: &OwnedFd, keepalive: bool) {
+    set_flag(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY);
+    if keepalive {
+        set_flag(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE);
     }
 }
 
-pub(super) fn shut_down(fd: &OwnedFd) {
+fn set_flag(fd: &OwnedFd, level: libc::c_int, option: libc::c_int) {
+    let on: libc::c_int = 1;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: a plain integer option on a descriptor that is open.
+    unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const on).cast(), length);
+    }
+}
+
+/// `how` is `SHUT_WR` or `SHUT_RDWR`.
+pub(super) fn shut_down(fd: &OwnedFd, how: libc::c_int) {
     // SAFETY: no memory involved.
     unsafe {
-        libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR);
+        libc::shutdown(fd.as_raw_fd(), how);
     }
 }
 
@@ -49,19 +53,21 @@ pub(super) fn peer_address(fd: &OwnedFd) -> Option<SocketAddr> {
     // SAFETY: storage and length are valid for the call.
     let failed =
         unsafe { libc::getpeername(fd.as_raw_fd(), (&raw mut storage).cast(), &raw mut length) };
-    if failed != 0 {
-        return None;
-    }
+    if failed == 0 { socket_address(&storage) } else { None }
+}
+
+/// An address as the kernel gives it.
+fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match i32::from(storage.ss_family) {
         libc::AF_INET => {
             // SAFETY: the family says that this is what the storage holds.
-            let v4 = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in>() };
+            let v4 = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
             Some(SocketAddr::from((ip, u16::from_be(v4.sin_port))))
         }
         libc::AF_INET6 => {
             // SAFETY: as above.
-            let v6 = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in6>() };
+            let v6 = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
             Some(SocketAddr::from((ip, u16::from_be(v6.sin6_port))))
         }
@@ -106,6 +112,21 @@ impl RawAddress {
             }
         };
         RawAddress { storage, length: length as libc::socklen_t }
+    }
+
+    /// Room for an address that the kernel will write.
+    pub fn empty() -> RawAddress {
+        // SAFETY: zero is a valid value.
+        let storage = unsafe { mem::zeroed() };
+        RawAddress { storage, length: size_of::<libc::sockaddr_storage>() as libc::socklen_t }
+    }
+
+    pub fn get(&self) -> Option<SocketAddr> {
+        socket_address(&self.storage)
+    }
+
+    pub fn as_mut_ptr(&mut self) -> *mut libc::c_void {
+        (&raw mut self.storage).cast()
     }
 
     pub fn as_ptr(&self) -> *const libc::sockaddr {

@@ -8,24 +8,35 @@ use io_uring::IoUring;
 use super::*;
 use crate::base::prng::Prng;
 
-struct World {
-    net: Net,
-    ring: IoUring,
+pub(super) struct World {
+    pub net: Net,
+    pub ring: IoUring,
 }
 
 impl World {
-    fn new() -> World {
-        let wake = EventFd::new().expect("eventfd");
-        World { net: Net::new(wake), ring: IoUring::new(64).expect("ring") }
+    pub fn new() -> World {
+        World::with(|_| {})
     }
 
-    fn listen(&mut self) -> (ListenerId, u16) {
+    pub fn with(change: impl FnOnce(&mut NetOptions)) -> World {
+        let mut options = NetOptions::from(EventFd::new().expect("eventfd"));
+        change(&mut options);
+        World { net: Net::new(options), ring: IoUring::new(64).expect("ring") }
+    }
+
+    pub fn listen(&mut self) -> (ListenerId, u16) {
         let id = self.net.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("bound");
         (id, self.net.local_address(id).expect("address").port())
     }
 
     /// One turn; waits a little when nothing happens.
-    fn turn(&mut self) -> Option<NetEvent> {
+    pub fn turn(&mut self) -> Option<NetEvent> {
+        self.spin();
+        self.net.poll_event(Instant::now())
+    }
+
+    /// A turn that leaves its events.
+    pub fn spin(&mut self) {
         while !self.net.submit(&mut self.ring.submission()) {
             self.ring.submit().expect("submitted");
         }
@@ -37,11 +48,21 @@ impl World {
             assert!(owns(data));
             self.net.complete(data, res);
         }
-        self.net.poll_event(Instant::now())
+    }
+
+    /// Accepts what a plain socket opens.
+    pub fn outsider(&mut self) -> (ConnId, TcpStream) {
+        let (_, port) = self.listen();
+        let other = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+        let conn = self.until(|_, event| match event {
+            NetEvent::Accepted { conn, .. } => Some(conn),
+            _ => None,
+        });
+        (conn, other)
     }
 
     /// Turns until an event is what is waited for; fails after many.
-    fn until<T>(&mut self, mut wanted: impl FnMut(&mut Net, NetEvent) -> Option<T>) -> T {
+    pub fn until<T>(&mut self, mut wanted: impl FnMut(&mut Net, NetEvent) -> Option<T>) -> T {
         for _ in 0..5000 {
             if let Some(event) = self.turn()
                 && let Some(found) = wanted(&mut self.net, event)
@@ -53,7 +74,7 @@ impl World {
     }
 
     /// A connection with both ends here: dialled, accepted.
-    fn pair(&mut self) -> (ConnId, ConnId) {
+    pub fn pair(&mut self) -> (ConnId, ConnId) {
         let (_, port) = self.listen();
         let dialled = self.net.dial("127.0.0.1", port, Duration::from_secs(5));
         let (mut up, mut accepted) = (false, None);
@@ -183,12 +204,7 @@ fn dials_fail_and_silence_ends() {
 #[test]
 fn what_is_queued_leaves_before_a_close() {
     let mut world = World::new();
-    let (_, port) = world.listen();
-    let mut other = TcpStream::connect(("127.0.0.1", port)).expect("connected");
-    let conn = world.until(|_, event| match event {
-        NetEvent::Accepted { conn, .. } => Some(conn),
-        _ => None,
-    });
+    let (conn, mut other) = world.outsider();
     let bytes = vec![7u8; 1 << 20];
     world.net.send(conn, &bytes);
     world.net.close(conn);
