@@ -51,7 +51,7 @@ const INPUT_BYTES_MAX: usize = 4 << 20;
 const OUTPUT_BYTES_MAX: usize = 256 << 20;
 /// [`NetOptions::accepted_max`] when nothing else is said: 64 MiB of receive buffers.
 const ACCEPTED_MAX: usize = 1024;
-/// How long a closed connection may take to send what it still has.
+/// [`NetOptions::linger`] when nothing else is said.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a listener that cannot accept waits: out of descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -83,6 +83,8 @@ pub struct NetOptions {
     pub output_bytes_max: usize,
     /// Connections opened by others at once; those above it are closed at once.
     pub accepted_max: usize,
+    /// How long a closed connection may take to send what it still has and to see the other side's end.
+    pub linger: Duration,
 }
 
 impl From<EventFd> for NetOptions {
@@ -93,6 +95,7 @@ impl From<EventFd> for NetOptions {
             input_bytes_max: INPUT_BYTES_MAX,
             output_bytes_max: OUTPUT_BYTES_MAX,
             accepted_max: ACCEPTED_MAX,
+            linger: LINGER,
         }
     }
 }
@@ -312,7 +315,7 @@ impl Net {
     pub fn close(&mut self, id: ConnId) {
         self.events.retain(|event| event.conn() != id);
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if conn.close(Instant::now() + LINGER) {
+        if conn.close(Instant::now() + self.options.linger) {
             self.conns.remove(&id);
         }
         self.dirty = true;
