@@ -182,3 +182,48 @@ impl Output {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::prng::Prng;
+
+    /// One send of which the kernel takes a part.
+    fn take(output: &mut Output, prng: &mut Prng, got: &mut Vec<u8>) {
+        let Some(flight) = output.take_off() else { return };
+        let mut offered = Vec::new();
+        for iovec in &flight.iovecs {
+            // SAFETY: it leads into a piece of the flight, which lives.
+            let bytes = unsafe { std::slice::from_raw_parts(iovec.iov_base.cast(), iovec.iov_len) };
+            offered.extend_from_slice(bytes);
+        }
+        let count = prng.below(offered.len() as u64 + 1) as usize;
+        got.extend_from_slice(&offered[..count]);
+        output.landed(*flight, count);
+    }
+
+    #[test]
+    fn whatever_part_the_kernel_takes_nothing_is_lost_or_sent_twice() {
+        for seed in 0..200 {
+            let (mut prng, mut output) = (Prng::new(seed), Output::default());
+            let (mut expected, mut got) = (Vec::new(), Vec::new());
+            for _ in 0..60 {
+                let length = prng.below(3000) as usize;
+                let bytes: Vec<u8> = (0..length).map(|_| prng.next_u64() as u8).collect();
+                expected.extend_from_slice(&bytes);
+                match prng.below(2) {
+                    0 => output.push(&bytes),
+                    _ => output.push_shared(&Arc::new(bytes), 0..length),
+                }
+                if prng.below(3) == 0 {
+                    take(&mut output, &mut prng, &mut got);
+                }
+            }
+            while !output.is_empty() {
+                take(&mut output, &mut prng, &mut got);
+            }
+            assert!(got == expected, "seed {seed}");
+            assert_eq!(output.queued(), 0, "seed {seed}");
+        }
+    }
+}
