@@ -39,7 +39,11 @@ enum Command {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=7))]
         servers: u16,
         /// Client port of the first
-        #[arg(long, default_value_t = 2181, value_parser = clap::value_parser!(u16).range(1024..=60_000))]
+        #[arg(
+            long,
+            default_value_t = 2181,
+            value_parser = clap::value_parser!(u16).range(1024..=60_000)
+        )]
         port: u16,
     },
     /// Read a zoo.cfg and print the settings in force and what there is to say about them
