@@ -6,6 +6,7 @@ use ringkeeper::auth::Identities;
 use ringkeeper::base::prng::Prng;
 use ringkeeper::base::slab::Slab;
 use ringkeeper::base::{MonoMs, SessionId, Sid, Zxid};
+use ringkeeper::peer::ServerState;
 use ringkeeper::pipeline::messages::{RequestBatch, WriteRequest};
 use ringkeeper::pipeline::{CommitBatch, ConnToken, Item, ToZab};
 use ringkeeper::session::{Touch, password};
@@ -87,6 +88,8 @@ impl Clients {
         if count < CLIENTS_PER_SERVER && prng.below(10) == 0 {
             messages.push(self.connect(sid, applied, now));
         }
+        // A leader's own client cores answer syncs by themselves.
+        let learns = matches!(node.host.state, ServerState::Following | ServerState::Observing);
         let Clients { by_server, made, .. } = self;
         for client in by_server.entry(sid).or_default() {
             let Some(session) = client.session else { continue };
@@ -98,6 +101,9 @@ impl Clients {
             if client.pending.len() < IN_FLIGHT_MAX && prng.below(3) == 0 {
                 *made += 1;
                 messages.push(client.create(session, *made, prng.below(12) == 0));
+            }
+            if learns && client.pending.len() < IN_FLIGHT_MAX && prng.below(6) == 0 {
+                messages.push(client.sync(session));
             }
         }
         messages
@@ -173,25 +179,33 @@ impl Client {
         body.put_buffer(Some(b"data"));
         body.extend_from_slice(OPEN_ACL_UNSAFE.as_bytes());
         body.put_int(i32::from(ephemeral));
-        let xid = self.next_xid;
-        self.next_xid += 1;
         if ephemeral {
             self.ephemeral = Some(path.clone());
         }
+        self.request(session, OpCode::Create, body, path)
+    }
+
+    /// Its answer must keep its place among those to writes.
+    fn sync(&mut self, session: SessionId) -> ToZab {
+        let mut body = Vec::new();
+        body.put_buffer(Some(b"/"));
+        self.request(session, OpCode::Sync, body, String::new())
+    }
+
+    fn request(&mut self, session: SessionId, op: OpCode, body: Vec<u8>, path: String) -> ToZab {
+        let xid = self.next_xid;
+        self.next_xid += 1;
         self.pending.push_back(Pending { xid, path });
         let request = WriteRequest {
             conn: self.conn.conn,
             session,
             xid,
-            op: OpCode::Create.code(),
+            op: op.code(),
             body: 0..body.len() as u32,
             identities: Identities::none(),
         };
-        ToZab::Requests(RequestBatch {
-            shard: self.conn.shard,
-            bytes: body,
-            requests: vec![request],
-        })
+        let (shard, requests) = (self.conn.shard, vec![request]);
+        ToZab::Requests(RequestBatch { shard, bytes: body, requests })
     }
 
     fn answer(&mut self, xid: i32, zxid: Zxid, err: i32, checkers: &mut Checkers) {
@@ -199,7 +213,7 @@ impl Client {
         assert_eq!(first.xid, xid, "answers out of order");
         assert!(zxid >= self.seen, "time runs backwards: {zxid} after {}", self.seen);
         self.seen = zxid;
-        if err == 0 {
+        if err == 0 && !first.path.is_empty() {
             checkers.acknowledged(&first.path, zxid, self.session);
         }
     }
