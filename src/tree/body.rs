@@ -1,11 +1,13 @@
 //! The heap parts of a znode: its block (name, data, owner) and, for those that have or had
 //! children, its child vector. Both are reached through tagged pointers and freed through epochs.
 
+use super::block_heap::{BlockHeap, HeapMemory};
 use crossbeam::epoch;
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr, AtomicU32, Ordering};
 
 /// Permission to follow the tree's pointers during `'g`: the thread is pinned to the current epoch,
 /// or is the writer, or the tree is not shared (yet, or any more). What is found stays allocated
@@ -21,134 +23,186 @@ impl Access<'_> {
     }
 }
 
-const NULL_DATA: u32 = u32::MAX;
-const HAS_OWNER: u32 = 1 << 31;
+const HAS_OWNER: u8 = 1;
+const NULL_DATA: u8 = 2;
+/// The length of the name takes four bytes instead of one; so with the data's.
+const LONG_NAME: u8 = 4;
+const LONG_DATA: u8 = 8;
 const OWNER_BYTES: usize = 8;
+const CRC_BYTES: usize = 4;
 
-/// In memory: this header, the raw owner if it is not 0, the name, the data. Immutable once
-/// published.
-#[repr(C)]
-struct BlockHeader {
-    data_len: u32,
-    name_len_and_owner: u32,
-    /// Over full path and data: the prefix of the node's digest.
-    crc: u32,
+/// What a block's first bytes say. In memory: flags, length of the name, length of the data, CRC,
+/// the raw owner if it is not 0, the name, the data; nothing aligned, immutable once published.
+#[derive(Clone, Copy)]
+struct Shape {
+    flags: u8,
+    name_len: usize,
+    data_len: usize,
 }
 
-const BLOCK_HEADER: usize = size_of::<BlockHeader>();
+impl Shape {
+    fn new(name: &[u8], data: Option<&[u8]>, owner: i64) -> Shape {
+        let (name_len, data_len) = (name.len(), data.map_or(0, |data| data.len()));
+        assert!(name_len <= u32::MAX as usize && data_len <= u32::MAX as usize);
+        let flag = |on: bool, flag: u8| if on { flag } else { 0 };
+        let flags = flag(owner != 0, HAS_OWNER)
+            | flag(data.is_none(), NULL_DATA)
+            | flag(name_len > u8::MAX as usize, LONG_NAME)
+            | flag(data_len > u8::MAX as usize, LONG_DATA);
+        Shape { flags, name_len, data_len }
+    }
+
+    /// # Safety
+    /// `start` is a whole block.
+    unsafe fn read(start: NonNull<u8>) -> Shape {
+        // SAFETY: every block begins with its flags and lengths as `write` left them.
+        unsafe {
+            let flags = start.read();
+            let shape = Shape { flags, name_len: 0, data_len: 0 };
+            let length = |at: usize, long: u8| match flags & long {
+                0 => start.add(at).read() as usize,
+                _ => start.add(at).cast::<u32>().read_unaligned() as usize,
+            };
+            let name_len = length(1, LONG_NAME);
+            let data_len = length(shape.data_len_at(), LONG_DATA);
+            Shape { flags, name_len, data_len }
+        }
+    }
+
+    /// # Safety
+    /// `start` has room for all that this describes.
+    unsafe fn write(&self, start: NonNull<u8>) {
+        // SAFETY: by contract; unaligned because a block packs its parts.
+        unsafe {
+            start.write(self.flags);
+            let length = |at: usize, long: u8, len: usize| match self.flags & long {
+                0 => start.add(at).write(len as u8),
+                _ => start.add(at).cast::<u32>().write_unaligned(len as u32),
+            };
+            length(1, LONG_NAME, self.name_len);
+            length(self.data_len_at(), LONG_DATA, self.data_len);
+        }
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn data_len_at(&self) -> usize {
+        if self.has(LONG_NAME) { 1 + 4 } else { 1 + 1 }
+    }
+
+    fn crc_at(&self) -> usize {
+        self.data_len_at() + if self.has(LONG_DATA) { 4 } else { 1 }
+    }
+
+    fn owner_at(&self) -> usize {
+        self.crc_at() + CRC_BYTES
+    }
+
+    fn name_at(&self) -> usize {
+        self.owner_at() + if self.has(HAS_OWNER) { OWNER_BYTES } else { 0 }
+    }
+
+    fn data_at(&self) -> usize {
+        self.name_at() + self.name_len
+    }
+
+    /// Bytes of the whole block.
+    fn block_len(&self) -> usize {
+        self.data_at() + self.data_len
+    }
+}
 
 /// A block that is alive during `'g`.
 #[derive(Clone, Copy)]
 pub(super) struct Block<'g> {
-    header: NonNull<BlockHeader>,
+    start: NonNull<u8>,
     access: Access<'g>,
 }
 
-fn block_layout(name_len: usize, has_owner: bool, data_len: usize) -> Layout {
-    let owner = if has_owner { OWNER_BYTES } else { 0 };
-    let size = BLOCK_HEADER + owner + name_len + data_len;
-    Layout::from_size_align(size, align_of::<BlockHeader>()).expect("lengths are below 4 GiB")
-}
-
 /// Makes a block; whoever gets it owns it until it is published.
-pub(super) fn new_block(name: &[u8], data: Option<&[u8]>, owner: i64, crc: u32) -> *mut u8 {
+pub(super) fn new_block(
+    heap: &mut BlockHeap,
+    name: &[u8],
+    data: Option<&[u8]>,
+    owner: i64,
+    crc: u32,
+) -> *mut u8 {
+    let shape = Shape::new(name, data, owner);
+    let start = heap.allocate(shape.block_len());
     let bytes = data.unwrap_or_default();
-    assert!(name.len() < HAS_OWNER as usize && bytes.len() < NULL_DATA as usize);
-    let has_owner = owner != 0;
-    let layout = block_layout(name.len(), has_owner, bytes.len());
-    let header = BlockHeader {
-        data_len: data.map_or(NULL_DATA, |data| data.len() as u32),
-        name_len_and_owner: name.len() as u32 | if has_owner { HAS_OWNER } else { 0 },
-        crc,
-    };
-    // SAFETY: the layout has room for the header and is aligned for it; every write below stays
-    // inside the size that `block_layout` computed from the same lengths. Raw because header, name
-    // and data share one allocation: three would cost a hundred bytes per znode.
+    // SAFETY: every write stays inside the length asked for, by `Shape`. Raw because all of a
+    // znode's parts share one allocation: three would cost a hundred bytes per znode.
     unsafe {
-        let start = alloc(layout);
-        if start.is_null() {
-            handle_alloc_error(layout);
+        shape.write(start);
+        start.add(shape.crc_at()).cast::<u32>().write_unaligned(crc);
+        if shape.has(HAS_OWNER) {
+            start.add(shape.owner_at()).cast::<i64>().write_unaligned(owner);
         }
-        start.cast::<BlockHeader>().write(header);
-        let mut at = start.add(BLOCK_HEADER);
-        if has_owner {
-            at.cast::<[u8; OWNER_BYTES]>().write(owner.to_ne_bytes());
-            at = at.add(OWNER_BYTES);
-        }
-        ptr::copy_nonoverlapping(name.as_ptr(), at, name.len());
-        ptr::copy_nonoverlapping(bytes.as_ptr(), at.add(name.len()), bytes.len());
-        start
-    }
-}
-
-/// # Safety
-/// `block` came from `new_block`, nobody can reach it any more, and it is freed once.
-unsafe fn free_block(block: *mut u8) {
-    // SAFETY: the header is valid by the contract and gives back the layout of the allocation.
-    unsafe {
-        let header = block.cast::<BlockHeader>().read();
-        let data_len = if header.data_len == NULL_DATA { 0 } else { header.data_len as usize };
-        let name_len = (header.name_len_and_owner & !HAS_OWNER) as usize;
-        let has_owner = header.name_len_and_owner & HAS_OWNER != 0;
-        dealloc(block, block_layout(name_len, has_owner, data_len));
+        let to = start.as_ptr();
+        ptr::copy_nonoverlapping(name.as_ptr(), to.add(shape.name_at()), name.len());
+        ptr::copy_nonoverlapping(bytes.as_ptr(), to.add(shape.data_at()), bytes.len());
+        to
     }
 }
 
 impl<'g> Block<'g> {
-    fn header(&self) -> &'g BlockHeader {
+    fn shape(&self) -> Shape {
         let _ = self.access;
-        // SAFETY: blocks are immutable after publication and live during 'g.
-        unsafe { self.header.as_ref() }
+        // SAFETY: blocks are complete and immutable after publication, and live during 'g.
+        unsafe { Shape::read(self.start) }
     }
 
-    /// Bytes at an offset behind the header.
-    fn bytes(&self, offset: usize, len: usize) -> &'g [u8] {
-        // SAFETY: callers take offset and length from the header, which describes the allocation;
-        // the pointer has the provenance of the whole allocation, and the bytes never change.
-        unsafe {
-            let start = self.header.as_ptr().cast::<u8>().add(BLOCK_HEADER + offset);
-            std::slice::from_raw_parts(start, len)
-        }
-    }
-
-    fn owner_len(&self) -> usize {
-        if self.header().name_len_and_owner & HAS_OWNER == 0 { 0 } else { OWNER_BYTES }
-    }
-
-    fn name_len(&self) -> usize {
-        (self.header().name_len_and_owner & !HAS_OWNER) as usize
+    fn bytes(&self, at: usize, len: usize) -> &'g [u8] {
+        // SAFETY: callers take place and length from the shape, which describes the allocation; the
+        // bytes never change during 'g.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(at), len) }
     }
 
     pub(super) fn crc(&self) -> u32 {
-        self.header().crc
+        let bytes = self.bytes(self.shape().crc_at(), CRC_BYTES);
+        bytes.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
 
     /// The raw owner.
     pub(super) fn owner(&self) -> i64 {
-        match self.bytes(0, self.owner_len()).first_chunk::<OWNER_BYTES>() {
-            Some(bytes) => i64::from_ne_bytes(*bytes),
-            None => 0,
+        let shape = self.shape();
+        if !shape.has(HAS_OWNER) {
+            return 0;
         }
+        let bytes = self.bytes(shape.owner_at(), OWNER_BYTES);
+        bytes.first_chunk().map_or(0, |bytes| i64::from_ne_bytes(*bytes))
     }
 
     pub(super) fn name(&self) -> &'g [u8] {
-        self.bytes(self.owner_len(), self.name_len())
+        let shape = self.shape();
+        self.bytes(shape.name_at(), shape.name_len)
     }
 
     pub(super) fn data(&self) -> Option<&'g [u8]> {
-        match self.header().data_len {
-            NULL_DATA => None,
-            len => Some(self.bytes(self.owner_len() + self.name_len(), len as usize)),
-        }
+        let shape = self.shape();
+        (!shape.has(NULL_DATA)).then(|| self.bytes(shape.data_at(), shape.data_len))
     }
 }
 
-/// In memory: this header and `capacity` slot numbers.
+/// In memory: this header and `capacity` slot numbers. What only parents need lives here and not in
+/// the slot; fields are used relaxed, as a slot's are.
 #[repr(C)]
 struct KidsHeader {
     block: AtomicPtr<u8>,
+    pzxid: AtomicI64,
+    cversion: AtomicI32,
     len: AtomicU32,
     capacity: u32,
+}
+
+/// The part of the status that children change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ChildrenStat {
+    pub(super) pzxid: i64,
+    /// Stored form: creations of children only.
+    pub(super) cversion: i32,
 }
 
 /// A child vector that is alive during `'g`.
@@ -165,7 +219,7 @@ fn kids_layout(capacity: u32) -> Layout {
     Layout::from_size_align(size, align_of::<KidsHeader>()).expect("fewer than 2^32 children")
 }
 
-fn new_kids(block: *mut u8, capacity: u32) -> *mut u8 {
+fn new_kids(block: *mut u8, stat: ChildrenStat, capacity: u32) -> *mut u8 {
     let layout = kids_layout(capacity);
     // SAFETY: the layout fits and is aligned for the header; the rest is zero, valid for atomics.
     unsafe {
@@ -173,14 +227,21 @@ fn new_kids(block: *mut u8, capacity: u32) -> *mut u8 {
         if start.is_null() {
             handle_alloc_error(layout);
         }
-        let header = KidsHeader { block: AtomicPtr::new(block), len: AtomicU32::new(0), capacity };
+        let header = KidsHeader {
+            block: AtomicPtr::new(block),
+            pzxid: AtomicI64::new(stat.pzxid),
+            cversion: AtomicI32::new(stat.cversion),
+            len: AtomicU32::new(0),
+            capacity,
+        };
         start.cast::<KidsHeader>().write(header);
         start
     }
 }
 
 /// # Safety
-/// As `free_block`; the block it names is not freed.
+/// `kids` came from `new_kids`, nobody can reach it any more, and it is freed once; the block it
+/// names is not freed.
 unsafe fn free_kids(kids: *mut u8) {
     // SAFETY: the header is valid by the contract and gives back the layout.
     unsafe {
@@ -201,6 +262,14 @@ impl<'g> Kids<'g> {
         unsafe {
             let start = self.header.as_ptr().add(1).cast::<AtomicU32>();
             std::slice::from_raw_parts(start, self.header().capacity as usize)
+        }
+    }
+
+    pub(super) fn stat(&self) -> ChildrenStat {
+        let header = self.header();
+        ChildrenStat {
+            pzxid: header.pzxid.load(Ordering::Relaxed),
+            cversion: header.cversion.load(Ordering::Relaxed),
         }
     }
 
@@ -243,21 +312,32 @@ pub(super) fn load<'g>(
         Some(kids) => kids.header().block.load(Ordering::Acquire),
         None => start,
     };
-    let block = NonNull::new(block.cast::<BlockHeader>()).map(|header| Block { header, access });
+    let block = NonNull::new(block).map(|start| Block { start, access });
     (block, kids)
 }
 
-fn retire(free: unsafe fn(*mut u8), start: *mut u8) {
-    if start.is_null() {
-        return;
-    }
-    let address = SendPtr(start);
-    // SAFETY: the caller unlinked `start` before; readers that still see it are pinned, and the
+fn retire_kids(kids: *mut u8) {
+    let kids = SendPtr(kids);
+    // SAFETY: the caller unlinked them before; readers that still see them are pinned, and the
     // closure runs after they are gone. It holds nothing borrowed and may run on any thread.
     unsafe {
         epoch::pin().defer_unchecked(move || {
-            let address = address;
-            free(address.0);
+            let kids = kids;
+            free_kids(kids.0);
+        });
+    }
+}
+
+fn retire_block(memory: &Arc<HeapMemory>, block: *mut u8) {
+    let Some(start) = NonNull::new(block) else { return };
+    let (start, memory) = (SendPtr(start.as_ptr()), Arc::clone(memory));
+    // SAFETY: as in `retire_kids`; the block says itself how long it is, and `memory` keeps it
+    // allocated until then.
+    unsafe {
+        epoch::pin().defer_unchecked(move || {
+            let start = start;
+            let block = NonNull::new_unchecked(start.0);
+            memory.give_back(start.0, Shape::read(block).block_len());
         });
     }
 }
@@ -268,7 +348,7 @@ struct SendPtr(*mut u8);
 unsafe impl Send for SendPtr {}
 
 /// Writer only: puts a new block in place and retires the old one.
-pub(super) fn replace_block(body: &AtomicPtr<u8>, block: *mut u8) {
+pub(super) fn replace_block(body: &AtomicPtr<u8>, memory: &Arc<HeapMemory>, block: *mut u8) {
     let start = body.load(Ordering::Relaxed);
     let old = if is_kids(start) {
         // SAFETY: only the writer frees or replaces child vectors, and it is here.
@@ -276,47 +356,52 @@ pub(super) fn replace_block(body: &AtomicPtr<u8>, block: *mut u8) {
     } else {
         body.swap(block, Ordering::Release)
     };
-    retire(free_block, old);
+    retire_block(memory, old);
 }
 
 /// Writer only: empties a body and retires what it had.
-pub(super) fn clear(body: &AtomicPtr<u8>) {
+pub(super) fn clear(body: &AtomicPtr<u8>, memory: &Arc<HeapMemory>) {
     let start = body.swap(ptr::null_mut(), Ordering::Release);
     if is_kids(start) {
         // SAFETY: unlinked just now, freed after the epoch at the earliest.
         let block = unsafe { (*untag(start).cast::<KidsHeader>()).block.load(Ordering::Relaxed) };
-        retire(free_block, block);
-        retire(free_kids, untag(start));
+        retire_block(memory, block);
+        retire_kids(untag(start));
     } else {
-        retire(free_block, start);
+        retire_block(memory, start);
     }
 }
 
-/// Frees a body at once.
+/// Frees what a body has outside the block heap, at once.
 ///
 /// # Safety
 /// Nobody else can reach it: the tree is being dropped.
 pub(super) unsafe fn free_now(body: *mut u8) {
     // SAFETY: by contract; each part is freed once.
     unsafe {
+        let mut block = body;
         if is_kids(body) {
-            let block = (*untag(body).cast::<KidsHeader>()).block.load(Ordering::Relaxed);
-            if !block.is_null() {
-                free_block(block);
-            }
+            block = (*untag(body).cast::<KidsHeader>()).block.load(Ordering::Relaxed);
             free_kids(untag(body));
-        } else if !body.is_null() {
-            free_block(body);
+        }
+        if let Some(start) = NonNull::new(block) {
+            HeapMemory::free_large(block, Shape::read(start).block_len());
         }
     }
 }
 
-/// Writer only: replaces the child vector by one of another capacity (or makes the first one).
-fn resize<'g>(body: &AtomicPtr<u8>, access: Access<'g>, capacity: u32) -> Kids<'g> {
+/// Writer only: replaces the child vector by one of another capacity (or makes the first one, for a
+/// node whose children have the status `fresh`).
+fn resize<'g>(
+    body: &AtomicPtr<u8>,
+    access: Access<'g>,
+    fresh: ChildrenStat,
+    capacity: u32,
+) -> Kids<'g> {
     let (_, old) = load(body, access);
     let start = body.load(Ordering::Relaxed);
     let block = old.map_or(start, |kids| kids.header().block.load(Ordering::Relaxed));
-    let new = new_kids(block, capacity);
+    let new = new_kids(block, old.map_or(fresh, |kids| kids.stat()), capacity);
     let header = NonNull::new(new.cast::<KidsHeader>()).expect("allocation succeeded");
     let kids = Kids { header, access };
     if let Some(old) = old {
@@ -327,7 +412,7 @@ fn resize<'g>(body: &AtomicPtr<u8>, access: Access<'g>, capacity: u32) -> Kids<'
     }
     body.store(tag(new), Ordering::Release);
     if old.is_some() {
-        retire(free_kids, untag(start));
+        retire_kids(untag(start));
     }
     kids
 }
@@ -338,11 +423,34 @@ fn grown(capacity: u32) -> u32 {
     capacity.saturating_add(step).max(KIDS_CAPACITY_MIN)
 }
 
-/// Writer only: appends a child and returns its position.
-pub(super) fn push_child(body: &AtomicPtr<u8>, access: Access<'_>, slot: u32) -> u32 {
+/// Writer only: sets the part of the status that children change. A node that still has the one of
+/// its creation, `fresh`, keeps none.
+pub(super) fn set_children_stat(
+    body: &AtomicPtr<u8>,
+    access: Access<'_>,
+    fresh: ChildrenStat,
+    stat: ChildrenStat,
+) {
+    let kids = match load(body, access).1 {
+        Some(kids) => kids,
+        None if stat == fresh => return,
+        None => resize(body, access, fresh, 0),
+    };
+    kids.header().pzxid.store(stat.pzxid, Ordering::Relaxed);
+    kids.header().cversion.store(stat.cversion, Ordering::Relaxed);
+}
+
+/// Writer only: appends a child and returns its position. `fresh` is the children's status of a node
+/// that never had one.
+pub(super) fn push_child(
+    body: &AtomicPtr<u8>,
+    access: Access<'_>,
+    fresh: ChildrenStat,
+    slot: u32,
+) -> u32 {
     let kids = match load(body, access).1 {
         Some(kids) if kids.len() < kids.header().capacity => kids,
-        other => resize(body, access, other.map_or(KIDS_CAPACITY_MIN, |kids| grown(kids.len()))),
+        other => resize(body, access, fresh, grown(other.map_or(0, |kids| kids.len()))),
     };
     let position = kids.len();
     kids.entries()[position as usize].store(slot, Ordering::Relaxed);
@@ -360,7 +468,7 @@ pub(super) fn remove_child(body: &AtomicPtr<u8>, access: Access<'_>, position: u
     kids.entries()[position as usize].store(moved, Ordering::Relaxed);
     kids.header().len.store(last, Ordering::Relaxed);
     if kids.header().capacity > 64 && last < kids.header().capacity / 4 {
-        resize(body, access, kids.header().capacity / 2);
+        resize(body, access, kids.stat(), kids.header().capacity / 2);
     }
     (position != last).then_some(moved)
 }
@@ -374,29 +482,39 @@ mod tests {
         unsafe { Access::new() }
     }
 
+    const FRESH: ChildrenStat = ChildrenStat { pzxid: 5, cversion: 0 };
+
     #[test]
     fn blocks_keep_what_they_are_given() {
+        let mut heap = BlockHeap::new();
+        let long = [7; 300];
         for owner in [0, 7, i64::MIN] {
-            for data in [None, Some(&b""[..]), Some(&b"data"[..])] {
-                let body = AtomicPtr::new(new_block(b"name", data, owner, 99));
-                let (block, kids) = load(&body, access());
-                let block = block.unwrap();
-                assert!(kids.is_none());
-                assert_eq!((block.name(), block.data()), (&b"name"[..], data));
-                assert_eq!((block.owner(), block.crc()), (owner, 99));
-                // SAFETY: local to this test.
-                unsafe { free_now(body.into_inner()) };
+            for name in [&b"name"[..], &long] {
+                for data in [None, Some(&b""[..]), Some(b"data"), Some(&long), Some(&[1; 5000])] {
+                    let start = new_block(&mut heap, name, data, owner, 99);
+                    let body = AtomicPtr::new(start);
+                    let (block, kids) = load(&body, access());
+                    let block = block.unwrap();
+                    assert!(kids.is_none());
+                    assert_eq!((block.name(), block.data()), (name, data));
+                    assert_eq!((block.owner(), block.crc()), (owner, 99));
+                    clear(&body, heap.memory());
+                }
             }
         }
     }
 
     #[test]
     fn children_come_and_go() {
-        let body = AtomicPtr::new(new_block(b"p", None, 0, 0));
+        let mut heap = BlockHeap::new();
+        let body = AtomicPtr::new(new_block(&mut heap, b"p", None, 0, 0));
         for slot in 0..300 {
-            assert_eq!(push_child(&body, access(), slot), slot);
+            assert_eq!(push_child(&body, access(), FRESH, slot), slot);
         }
-        replace_block(&body, new_block(b"p", Some(b"new"), 0, 1));
+        let stat = ChildrenStat { pzxid: 77, cversion: 300 };
+        set_children_stat(&body, access(), FRESH, stat);
+        let block = new_block(&mut heap, b"p", Some(b"new"), 0, 1);
+        replace_block(&body, heap.memory(), block);
         assert_eq!(remove_child(&body, access(), 0), Some(299));
         assert_eq!(remove_child(&body, access(), 298), None);
         for _ in 0..297 {
@@ -406,7 +524,24 @@ mod tests {
         assert_eq!(block.unwrap().data(), Some(&b"new"[..]));
         let kids = kids.unwrap();
         assert_eq!(kids.slots().count(), 1);
+        assert_eq!(kids.stat(), stat, "kept when the vector moves");
         assert!(kids.header().capacity < 100, "shrinks");
+        // SAFETY: local to this test.
+        unsafe { free_now(body.into_inner()) };
+    }
+
+    #[test]
+    fn a_status_of_children_needs_a_vector_only_when_it_changed() {
+        let mut heap = BlockHeap::new();
+        let body = AtomicPtr::new(new_block(&mut heap, b"p", None, 0, 0));
+        set_children_stat(&body, access(), FRESH, FRESH);
+        assert!(load(&body, access()).1.is_none());
+        let stat = ChildrenStat { pzxid: 9, cversion: 1 };
+        set_children_stat(&body, access(), FRESH, stat);
+        assert_eq!(push_child(&body, access(), FRESH, 3), 0);
+        assert_eq!(load(&body, access()).1.unwrap().stat(), stat);
+        set_children_stat(&body, access(), FRESH, FRESH);
+        assert_eq!(load(&body, access()).1.unwrap().stat(), FRESH);
         // SAFETY: local to this test.
         unsafe { free_now(body.into_inner()) };
     }

@@ -15,32 +15,44 @@ unsafe impl<T> Zeroable for AtomicPtr<T> {}
 // SAFETY: made of atomics only, for all of which zero is valid.
 unsafe impl Zeroable for Slot {}
 
-/// A znode's fixed part: 72 bytes. Every field is atomic and used relaxed, because a reader may
+// SAFETY: as `Slot`.
+unsafe impl Zeroable for Changed {}
+
+/// A znode's fixed part: 40 bytes. Every field is atomic and used relaxed, because a reader may
 /// look while the writer works; the tree's sequence number tells it to look again. `body` is
 /// published with release.
+///
+/// What most znodes never change stands elsewhere, for those that do: the effects of setData and
+/// setACL in [`Changed`], those of children with the child vector.
 #[repr(C)]
 pub(super) struct Slot {
     pub(super) czxid: AtomicI64,
-    pub(super) mzxid: AtomicI64,
-    pub(super) pzxid: AtomicI64,
     pub(super) ctime: AtomicI64,
-    pub(super) mtime: AtomicI64,
-    pub(super) version: AtomicI32,
-    /// Stored form: creations of children only.
-    pub(super) cversion: AtomicI32,
-    pub(super) aversion: AtomicI32,
     /// Index in the ACL table.
     pub(super) acl: AtomicU32,
     /// Slot of the parent.
     pub(super) parent: AtomicU32,
     /// Where the parent's child vector names this slot.
     pub(super) position: AtomicU32,
+    /// Index of its [`Changed`]; 0 while data and ACL are those of its creation.
+    pub(super) changed: AtomicU32,
     /// Null in a free slot, else a block or, tagged, the child vector that points on to the block.
     /// Leaves, which most nodes are, so pay for no child pointer.
     pub(super) body: AtomicPtr<u8>,
 }
 
-const _: () = assert!(size_of::<Slot>() == 72);
+const _: () = assert!(size_of::<Slot>() == 40);
+
+/// The status of a znode whose data or ACL was set: 24 bytes, used like a slot's.
+#[repr(C)]
+pub(super) struct Changed {
+    pub(super) mzxid: AtomicI64,
+    pub(super) mtime: AtomicI64,
+    pub(super) version: AtomicI32,
+    pub(super) aversion: AtomicI32,
+}
+
+const _: () = assert!(size_of::<Changed>() == 24);
 
 /// Entries of the first chunk; the following ones double until they reach [`CHUNK`].
 const FIRST_CHUNK: u32 = 64;

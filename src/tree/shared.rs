@@ -6,8 +6,9 @@
 //! never an endless loop ([`View::torn`]).
 
 use super::acl_cache::AclTable;
+use super::block_heap::HeapMemory;
 use super::body::{self, Access};
-use super::chunks::{Chunks, Slot};
+use super::chunks::{Changed, Chunks, Slot};
 use super::ephemerals::EphemeralIndex;
 use super::index::Index;
 use super::lock::FairLock;
@@ -16,11 +17,12 @@ use super::path;
 use super::view::View;
 use crate::base::Zxid;
 use crossbeam::epoch;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Slot of the root; never an entry of the index.
 pub(super) const ROOT_SLOT: u32 = 0;
-/// A tree's limit, in znodes: 72 GiB of slots alone.
+/// A tree's limit, in znodes: 40 GiB of slots alone.
 const SLOTS_MAX: u32 = 1 << 30;
 /// How often a reader looks at a busy tree before it takes the lock.
 const BUSY_LOOKS_MAX: u32 = 64;
@@ -36,6 +38,8 @@ const SPINS: u32 = 16;
 /// `applied` only moves forward, together with everything a transaction changed.
 pub struct Tree {
     pub(super) slots: Chunks<Slot>,
+    /// Entry 0 is nobody's.
+    pub(super) changed: Chunks<Changed>,
     /// Slots that were ever in use: all at and above are free.
     pub(super) slots_used: AtomicU32,
     pub(super) index: Index,
@@ -49,6 +53,8 @@ pub struct Tree {
     digest: AtomicU64,
     sequence: AtomicU64,
     lock: FairLock,
+    /// Keeps the blocks in the slots allocated.
+    _memory: Arc<HeapMemory>,
 }
 
 enum Attempt<R> {
@@ -60,9 +66,11 @@ enum Attempt<R> {
 }
 
 impl Tree {
-    pub(super) fn new(options: OwnerOptions) -> Self {
+    pub(super) fn new(options: OwnerOptions, memory: Arc<HeapMemory>) -> Self {
+        let slots_max = if cfg!(miri) { 1 << 17 } else { SLOTS_MAX };
         Tree {
-            slots: Chunks::new(if cfg!(miri) { 1 << 17 } else { SLOTS_MAX }),
+            slots: Chunks::new(slots_max),
+            changed: Chunks::new(slots_max),
             slots_used: AtomicU32::new(0),
             index: Index::new(),
             acls: AclTable::new(),
@@ -74,6 +82,7 @@ impl Tree {
             digest: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
             lock: FairLock::default(),
+            _memory: memory,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a read looks through: the tree and its nodes at one moment.
 
 use super::acl_cache::Acl;
-use super::body::{self, Access, Block, Kids};
+use super::body::{self, Access, Block, ChildrenStat, Kids};
 use super::chunks::Slot;
 use super::digest;
 use super::owner::NodeType;
@@ -162,16 +162,25 @@ impl<'g> NodeView<'g> {
     /// The status as disks keep it.
     pub fn persisted(&self) -> StatPersisted {
         let fixed = self.fixed;
+        let (block, kids) = self.parts();
+        let czxid = self.czxid();
+        let ctime = fixed.ctime.load(Ordering::Relaxed);
+        let changed = match fixed.changed.load(Ordering::Relaxed) {
+            0 => None,
+            index => self.view.tree.changed.at(index),
+        };
+        let fresh = ChildrenStat { pzxid: czxid, cversion: 0 };
+        let children = kids.map_or(fresh, |kids| kids.stat());
         StatPersisted {
-            czxid: fixed.czxid.load(Ordering::Relaxed),
-            mzxid: fixed.mzxid.load(Ordering::Relaxed),
-            ctime: fixed.ctime.load(Ordering::Relaxed),
-            mtime: fixed.mtime.load(Ordering::Relaxed),
-            version: fixed.version.load(Ordering::Relaxed),
-            cversion: fixed.cversion.load(Ordering::Relaxed),
-            aversion: fixed.aversion.load(Ordering::Relaxed),
-            ephemeral_owner: self.owner(),
-            pzxid: fixed.pzxid.load(Ordering::Relaxed),
+            czxid,
+            mzxid: changed.map_or(czxid, |changed| changed.mzxid.load(Ordering::Relaxed)),
+            ctime,
+            mtime: changed.map_or(ctime, |changed| changed.mtime.load(Ordering::Relaxed)),
+            version: changed.map_or(0, |changed| changed.version.load(Ordering::Relaxed)),
+            cversion: children.cversion,
+            aversion: changed.map_or(0, |changed| changed.aversion.load(Ordering::Relaxed)),
+            ephemeral_owner: block.map_or(0, |block| block.owner()),
+            pzxid: children.pzxid,
         }
     }
 

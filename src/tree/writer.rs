@@ -5,8 +5,9 @@
 //! converges.
 
 use super::acl_cache::{AclCache, AclRef};
-use super::body::{self, Access};
-use super::chunks::Slot;
+use super::block_heap::BlockHeap;
+use super::body::{self, Access, ChildrenStat};
+use super::chunks::{Changed, Slot};
 use super::digest::{node_digest, path_data_crc};
 use super::ephemerals::SlotSet;
 use super::owner::{NodeType, OwnerOptions};
@@ -55,7 +56,11 @@ pub struct Deleted {
 pub struct TreeWriter {
     pub(super) tree: Arc<Tree>,
     pub(super) acls: AclCache,
+    heap: BlockHeap,
     free: Vec<u32>,
+    free_changed: Vec<u32>,
+    /// Entries of `changed` that were ever in use, without entry 0.
+    changed_used: u32,
     containers: SlotSet,
     ttls: SlotSet,
     pub(super) quotas: Quotas,
@@ -75,10 +80,14 @@ impl TreeWriter {
 
     /// Root only.
     pub(super) fn bare(options: OwnerOptions) -> TreeWriter {
+        let heap = BlockHeap::new();
         let mut writer = TreeWriter {
-            tree: Arc::new(Tree::new(options)),
+            tree: Arc::new(Tree::new(options, heap.memory().clone())),
             acls: AclCache::new(),
+            heap,
             free: Vec::new(),
+            free_changed: Vec::new(),
+            changed_used: 0,
             containers: SlotSet::default(),
             ttls: SlotSet::default(),
             quotas: Quotas::default(),
@@ -205,9 +214,10 @@ impl TreeWriter {
         }
         let parent_path = path::parent(path).ok_or(ErrorCode::NoNode)?;
         let parent = self.find(parent_path).ok_or(ErrorCode::NoNode)?;
-        let pzxid = &self.slot(parent).pzxid;
-        if zxid.0 > pzxid.load(Relaxed) {
-            self.change_stat(parent, parent_path, |slot| slot.pzxid.store(zxid.0, Relaxed));
+        let children = self.children_stat(parent);
+        if zxid.0 > children.pzxid {
+            let now = ChildrenStat { pzxid: zxid.0, ..children };
+            self.change_stat(parent, parent_path, |writer| writer.set_children_stat(parent, now));
         }
         let slot = self.find(path).ok_or(ErrorCode::NoNode)?;
         let deleted = Deleted { node: self.event_acl_at(slot), parent: self.event_acl_at(parent) };
@@ -230,10 +240,10 @@ impl TreeWriter {
         let slot = self.find(path).ok_or(ErrorCode::NoNode)?;
         self.digest = self.digest.wrapping_sub(self.digest_at(slot, path));
         let before = self.put_data(slot, path, data);
-        let fixed = self.slot(slot);
-        fixed.version.store(version, Relaxed);
-        fixed.mzxid.store(zxid.0, Relaxed);
-        fixed.mtime.store(time, Relaxed);
+        let changed = self.changed(slot);
+        changed.version.store(version, Relaxed);
+        changed.mzxid.store(zxid.0, Relaxed);
+        changed.mtime.store(time, Relaxed);
         self.digest = self.digest.wrapping_add(self.digest_at(slot, path));
         let after = data.map_or(0, |data| data.len() as i64);
         self.charge_quota(path, 0, after - before);
@@ -251,7 +261,9 @@ impl TreeWriter {
         let slot = self.find(path).ok_or(ErrorCode::NoNode)?;
         let acl = self.acls.acquire(&self.tree.acls, acl);
         self.swap_acl(slot, acl);
-        self.change_stat(slot, path, |fixed| fixed.aversion.store(version, Relaxed));
+        self.change_stat(slot, path, |writer| {
+            writer.changed(slot).aversion.store(version, Relaxed);
+        });
         Ok(self.at(slot).stat())
     }
 
@@ -331,21 +343,59 @@ impl TreeWriter {
         if path::is_outside_digest(path) { 0 } else { self.at(slot).digest() }
     }
 
-    fn change_stat(&mut self, slot: u32, path: &[u8], change: impl FnOnce(&Slot)) {
+    fn change_stat(&mut self, slot: u32, path: &[u8], change: impl FnOnce(&mut TreeWriter)) {
         self.digest = self.digest.wrapping_sub(self.digest_at(slot, path));
-        change(self.slot(slot));
+        change(self);
         self.digest = self.digest.wrapping_add(self.digest_at(slot, path));
     }
 
     /// A create's effect on the parent's status: only forward.
     fn raise_parent(&mut self, parent: u32, path: &[u8], cversion: i32, zxid: Zxid) {
-        let current = self.slot(parent).cversion.load(Relaxed);
+        let current = self.children_stat(parent).cversion;
         let cversion = if cversion == -1 { current.wrapping_add(1) } else { cversion };
         if cversion > current {
-            self.change_stat(parent, path, |slot| {
-                slot.cversion.store(cversion, Relaxed);
-                slot.pzxid.store(zxid.0, Relaxed);
+            let now = ChildrenStat { pzxid: zxid.0, cversion };
+            self.change_stat(parent, path, |writer| writer.set_children_stat(parent, now));
+        }
+    }
+
+    /// The children's status of a node that never had any.
+    fn fresh_children(&self, slot: u32) -> ChildrenStat {
+        ChildrenStat { pzxid: self.slot(slot).czxid.load(Relaxed), cversion: 0 }
+    }
+
+    fn children_stat(&self, slot: u32) -> ChildrenStat {
+        let kids = body::load(&self.slot(slot).body, self.access()).1;
+        kids.map_or_else(|| self.fresh_children(slot), |kids| kids.stat())
+    }
+
+    fn set_children_stat(&mut self, slot: u32, stat: ChildrenStat) {
+        let (access, fresh) = (self.detached_access(), self.fresh_children(slot));
+        body::set_children_stat(&self.slot(slot).body, access, fresh, stat);
+    }
+
+    /// The entry for what setData and setACL change; made from the node's creation if it has none.
+    fn changed(&mut self, slot: u32) -> &Changed {
+        let mut index = self.slot(slot).changed.load(Relaxed);
+        if index == 0 {
+            index = self.free_changed.pop().unwrap_or_else(|| {
+                self.changed_used += 1;
+                self.changed_used
             });
+            let (changed, fixed) = (self.tree.changed.ensure(index), self.slot(slot));
+            changed.mzxid.store(fixed.czxid.load(Relaxed), Relaxed);
+            changed.mtime.store(fixed.ctime.load(Relaxed), Relaxed);
+            changed.version.store(0, Relaxed);
+            changed.aversion.store(0, Relaxed);
+            fixed.changed.store(index, Relaxed);
+        }
+        self.tree.changed.at(index).expect("the writer knows its entries")
+    }
+
+    fn forget_changed(&mut self, slot: u32) {
+        match self.slot(slot).changed.swap(0, Relaxed) {
+            0 => {}
+            index => self.free_changed.push(index),
         }
     }
 
@@ -381,18 +431,24 @@ impl TreeWriter {
         stat: &StatPersisted,
     ) {
         let crc = path_data_crc(path, data);
-        let block = body::new_block(path::name(path), data, stat.ephemeral_owner, crc);
+        let name = path::name(path);
+        let block = body::new_block(&mut self.heap, name, data, stat.ephemeral_owner, crc);
         let fixed = self.slot(slot);
         fixed.czxid.store(stat.czxid, Relaxed);
-        fixed.mzxid.store(stat.mzxid, Relaxed);
-        fixed.pzxid.store(stat.pzxid, Relaxed);
         fixed.ctime.store(stat.ctime, Relaxed);
-        fixed.mtime.store(stat.mtime, Relaxed);
-        fixed.version.store(stat.version, Relaxed);
-        fixed.cversion.store(stat.cversion, Relaxed);
-        fixed.aversion.store(stat.aversion, Relaxed);
         fixed.acl.store(acl, Relaxed);
-        body::replace_block(&fixed.body, block);
+        body::replace_block(&fixed.body, self.heap.memory(), block);
+        let children = ChildrenStat { pzxid: stat.pzxid, cversion: stat.cversion };
+        self.set_children_stat(slot, children);
+        self.forget_changed(slot);
+        let as_created = stat.mzxid == stat.czxid && stat.mtime == stat.ctime;
+        if !as_created || stat.version != 0 || stat.aversion != 0 {
+            let changed = self.changed(slot);
+            changed.mzxid.store(stat.mzxid, Relaxed);
+            changed.mtime.store(stat.mtime, Relaxed);
+            changed.version.store(stat.version, Relaxed);
+            changed.aversion.store(stat.aversion, Relaxed);
+        }
         self.count(1, (path.len() + data.map_or(0, |data| data.len())) as i64);
         if !path::is_outside_digest(path) {
             self.digest = self.digest.wrapping_add(node_digest(crc, stat));
@@ -442,7 +498,8 @@ impl TreeWriter {
         let slot = self.take_slot();
         let access = self.detached_access();
         self.fill(slot, path, data, acl, stat);
-        let position = body::push_child(&self.slot(parent).body, access, slot);
+        let fresh = self.fresh_children(parent);
+        let position = body::push_child(&self.slot(parent).body, access, fresh, slot);
         let fixed = self.slot(slot);
         fixed.parent.store(parent, Relaxed);
         fixed.position.store(position, Relaxed);
@@ -494,9 +551,10 @@ impl TreeWriter {
         if let Some(moved) = body::remove_child(&parent.body, access, position) {
             self.slot(moved).position.store(position, Relaxed);
         }
-        body::clear(&fixed.body);
+        body::clear(&fixed.body, self.heap.memory());
         let acl = fixed.acl.swap(super::acl_cache::OPEN_ACL_INDEX, Relaxed);
         self.acls.release(&self.tree.acls, acl);
+        self.forget_changed(slot);
         self.count(-1, -(path.len() as i64 + data_len));
         self.free.push(slot);
         self.quota_after_delete(path, data_len);
@@ -505,12 +563,12 @@ impl TreeWriter {
     /// Replaces the data only; digest and status are the caller's. Returns the length before.
     pub(super) fn put_data(&mut self, slot: u32, path: &[u8], data: Option<&[u8]>) -> i64 {
         let node = self.at(slot);
-        let before = node.data().map_or(0, |data| data.len() as i64);
+        let (owner, before) = (node.owner(), node.data().map_or(0, |data| data.len() as i64));
         // The root's name and its part of the digest are empty, however the caller spells its path.
         let path = if slot == ROOT_SLOT { b"" } else { path };
         let crc = path_data_crc(path, data);
-        let block = body::new_block(path::name(path), data, node.owner(), crc);
-        body::replace_block(&self.slot(slot).body, block);
+        let block = body::new_block(&mut self.heap, path::name(path), data, owner, crc);
+        body::replace_block(&self.slot(slot).body, self.heap.memory(), block);
         self.count(0, data.map_or(0, |data| data.len() as i64) - before);
         before
     }
