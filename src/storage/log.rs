@@ -41,8 +41,11 @@ pub const LOG_ENTRIES_MAX: usize = 3;
 const RESUBMITS_MAX: u32 = 8;
 /// Smallest segment prepared ahead, in bytes: `preAllocSize` may be set to a few KiB, which would roll all the time.
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
-/// Buffers kept for the next batch; larger ones are given back after the burst that needed them.
+/// Buffers kept for the next batch.
 const SPARE_BUFFERS: usize = 2;
+/// Larger ones, in bytes, are given back after the burst that needed them: to get one again takes far
+/// less time than to write it, and four of them stayed resident after a million creates.
+const SPARE_BUFFER_BYTES_MAX: usize = 1 << 20;
 
 /// Whether a completion belongs to the log.
 pub fn owns(user_data: u64) -> bool {
@@ -303,7 +306,7 @@ impl ProposalLog {
     }
 
     fn keep_buffer(&mut self, buffer: AlignedBuffer) {
-        if self.buffers.len() < SPARE_BUFFERS && buffer.capacity() <= 2 * LOG_BATCH_BYTES_MAX {
+        if self.buffers.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
             self.buffers.push(buffer);
         }
     }
