@@ -23,7 +23,7 @@ use super::layout::log_name;
 use super::log_segment::{AlignedBuffer, Batch, Segment};
 use super::zero_fill::{self, FillOptions, ZeroFill};
 use crate::base::Zxid;
-use crate::base::limits::{LOG_BATCH_BYTES_MAX, LOG_BLOCK};
+use crate::base::limits::LOG_BLOCK;
 use crate::wire::log_format::{
     END_OF_RECORD, LOG_HEADER_BYTES, LogItem, RECORD_BYTES_MAX_DEFAULT, RECORD_OVERHEAD,
     file_header, item_at, record_head,
@@ -323,7 +323,8 @@ impl ProposalLog {
         self.flight.as_ref().is_some_and(|flight| flight.awaited > 0)
     }
 
-    /// Bytes appended and not yet submitted, to compare with [`LOG_BATCH_BYTES_MAX`].
+    /// Bytes appended and not yet submitted, to compare with
+    /// [`crate::base::limits::LOG_BATCH_BYTES_MAX`].
     pub fn pending_bytes(&self) -> usize {
         let filling = self.segment.iter().map(|segment| &segment.batch).filter(|b| b.dirty);
         self.queue.iter().chain(filling).map(|batch| batch.buffer.len()).sum()
