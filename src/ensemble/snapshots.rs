@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::base::prng::Prng;
+use crate::storage::os;
 
 /// Reference: disk-format 10. A snapshot every `snap_count / 2` to `snap_count` transactions, or half to all of
 /// `size_limit_bytes` of log, whichever comes first; random, so that the servers of an ensemble do not all write at
@@ -69,7 +70,8 @@ pub struct SnapshotState {
 /// Writes one snapshot; given by whoever knows directories and formats.
 pub type WriteSnapshot<S> = dyn Fn(S) -> std::io::Result<()> + Send + Sync;
 
-/// Starts the side thread unless one still runs. `priority` lowers it below everything that answers clients.
+/// Starts the side thread unless one still runs. For CPU and disk it stands back behind everything that answers
+/// clients.
 pub fn spawn<S: Send + 'static>(
     state: &Arc<SnapshotState>,
     source: S,
@@ -78,7 +80,7 @@ pub fn spawn<S: Send + 'static>(
     state.running.store(true, Ordering::Release);
     let shared = state.clone();
     let spawned = std::thread::Builder::new().name("snapshot".into()).spawn(move || {
-        lower_priority();
+        os::lower_priority();
         let started = std::time::Instant::now();
         match write(source) {
             Ok(()) => {
@@ -97,13 +99,6 @@ pub fn spawn<S: Send + 'static>(
     if let Err(error) = spawned {
         tracing::error!("no thread for a snapshot: {error}; the next one will be tried");
         state.running.store(false, Ordering::Release);
-    }
-}
-
-fn lower_priority() {
-    // SAFETY: plain numbers; on Linux 0 names the calling thread.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, 15);
     }
 }
 

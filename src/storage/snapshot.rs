@@ -25,8 +25,9 @@ use crate::wire::snapshot_format::{
 const CHUNK_NODES: usize = 512;
 /// Bytes gathered before they are checksummed and written.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Dirty bytes of the file before they are pushed to the disk; what was pushed before is then awaited.
-const WRITE_OUT_BYTES: u64 = 4 << 20;
+/// Dirty bytes of the file before they are pushed to the disk; what was pushed before is then awaited. A flush of the
+/// log finds at most two of these before it in the disk's queue.
+const WRITE_OUT_BYTES: u64 = 512 << 10;
 
 /// What a snapshot is taken from. Everything must be captured in the order of the methods: zxid, sessions, ACLs,
 /// then nodes; a node's ACL that came later than the map is legal.
