@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use io_uring::{IoUring, opcode, types};
 
@@ -456,7 +456,7 @@ impl ZabCore {
 }
 
 fn wall_ms() -> WallMs {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as WallMs
+    crate::base::time::wall_ms(SystemTime::now())
 }
 
 /// Keeps the calling thread on one CPU; a CPU that is not there is only worth a warning.

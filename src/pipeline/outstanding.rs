@@ -52,6 +52,8 @@ pub struct Record {
     pub acl: OwnedAcl,
     /// CRC-32 of path and data: the part of the node's digest that needs them.
     pub content_crc: u32,
+    /// Bytes of data: what a quota takes a setData's difference from (data-model 8.3).
+    pub data_len: usize,
 }
 
 struct Entry {
@@ -96,6 +98,7 @@ impl Outstanding {
                 None => OwnedAcl::Unknown,
             },
             content_crc: node.block_crc(),
+            data_len: node.data().map_or(0, <[u8]>::len),
         })
     }
 

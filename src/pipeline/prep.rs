@@ -271,6 +271,7 @@ impl Prep {
             child_count: 0,
             acl: OwnedAcl::Open,
             content_crc: 0,
+            data_len: 0,
         };
         self.outstanding.put(zxid, path, gone);
     }

@@ -213,6 +213,7 @@ impl Prep {
             child_count: 0,
             acl: OwnedAcl::new(txn.acl),
             content_crc: digest::path_data_crc(txn.path, txn.data),
+            data_len: txn.data.map_or(0, <[u8]>::len),
         };
         self.put_created(header.zxid, txn.path, record);
     }
@@ -288,11 +289,9 @@ impl Prep {
         let path = valid_path(request.path)?;
         let before = self.node(cx, path).ok_or(ErrorCode::NoNode)?;
         self.require(cx, write, &before.acl, perms::WRITE)?;
-        if self.options.enforce_quota {
-            let old = cx.tree.view().lookup(path).map_or(0, |node| node.stat().data_length);
-            let new = request.data.map_or(0, |data| data.len() as i64);
-            self.check_quota(cx, path, 0, new - i64::from(old))?;
-        }
+        // The usage is the applied one, the length that goes is the outstanding one, as in Apache.
+        let data_len = request.data.map_or(0, <[u8]>::len);
+        self.check_quota(cx, path, 0, data_len as i64 - before.data_len as i64)?;
         let version = next_version(before.stat.version, request.version)?;
         SetDataTxn { path, data: request.data, version }.encode(out);
         let mut after = before.clone();
@@ -300,6 +299,7 @@ impl Prep {
         after.stat.mzxid = header.zxid.0;
         after.stat.mtime = header.time;
         after.content_crc = digest::path_data_crc(path, request.data);
+        after.data_len = data_len;
         self.put_changed(header.zxid, path, &before, after);
         Ok(())
     }

@@ -27,7 +27,8 @@ pub enum ExitCode {
     ElectionPort = 14,
     /// This server's own: a write or flush of the proposal log failed. What is on disk is not known
     /// any more, so the log is given up for the life of the process and only a restart, which reads
-    /// it back, may go on.
+    /// it back, may go on. Apache has none for this: standalone it ends with 0, which supervisors
+    /// take for a clean stop.
     PoisonedLog = 20,
 }
 

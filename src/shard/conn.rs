@@ -8,7 +8,7 @@ use crate::base::{MonoMs, SessionId, WallMs};
 use crate::wire::OpCode;
 use crate::wire::connect::ConnectRequest;
 
-/// How long a closed connection may take to read what it was sent and go.
+/// How long a connection that the server has closed may take none of its output, or stay when it has it all.
 pub const LINGER_MS: MonoMs = 2_000;
 
 /// A session attached to a connection.
@@ -35,7 +35,10 @@ enum State {
     Active(Active),
     /// No more is read; what is left is sent, then the socket is shut down.
     Closing {
+        /// When it last got on, as the sweeps saw it.
         since: MonoMs,
+        /// Bytes of output that were left then.
+        left: usize,
         session: Option<Active>,
     },
 }
@@ -172,11 +175,15 @@ impl Conn {
         matches!(self.state, State::Closing { .. })
     }
 
-    pub fn closing_since(&self) -> Option<MonoMs> {
-        match self.state {
-            State::Closing { since, .. } => Some(since),
-            _ => None,
+    /// Whether the peer of a closed connection has not got on for [`LINGER_MS`]. Asked by every sweep: a reader
+    /// that took some of its output since the last one has its time afresh.
+    pub fn lingers(&mut self, now: MonoMs) -> bool {
+        let unsent = self.output.len() - self.sent;
+        let State::Closing { since, left, .. } = &mut self.state else { return false };
+        if unsent != *left {
+            (*since, *left) = (now, unsent);
         }
+        now - *since > LINGER_MS
     }
 
     pub fn begin_command(&mut self) {
@@ -203,7 +210,8 @@ impl Conn {
     pub fn begin_closing(&mut self, now: MonoMs) {
         if !self.is_closing() {
             let session = self.active().copied();
-            self.state = State::Closing { since: now, session };
+            let left = self.output.len() - self.sent;
+            self.state = State::Closing { since: now, left, session };
             self.input = Vec::new();
         }
     }
@@ -246,5 +254,27 @@ impl ConnStats {
     /// A refused write leaves no operation name behind, except a failed multi (admin-and-metrics 2.4).
     pub fn refused_write(&mut self, err: i32, op: OpCode) {
         self.last_op_reset = err != 0 && op != OpCode::Multi;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_closed_connection_has_its_time_from_the_last_output_it_took() {
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let mut conn = Conn::new(peer, Identities::of_peer(peer.ip()), 0);
+        conn.output = vec![0; 100];
+        assert!(!conn.lingers(LINGER_MS * 9), "an open connection does not linger");
+        conn.begin_closing(0);
+        conn.sent = 40;
+        assert!(!conn.lingers(LINGER_MS), "it took 40 bytes");
+        assert!(!conn.lingers(LINGER_MS * 2), "since then, just long enough");
+        conn.sent = 100;
+        assert!(!conn.lingers(LINGER_MS * 2 + 1), "it took the rest");
+        assert!(!conn.lingers(LINGER_MS * 3 + 1));
+        assert!(conn.lingers(LINGER_MS * 3 + 2), "it has all and does not go");
     }
 }

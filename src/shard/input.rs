@@ -63,6 +63,10 @@ impl Shard {
         if conn.is_closing() || conn.is_command() {
             return InputEffect::Nothing;
         }
+        if conn.is_fresh() {
+            // Apache's timer starts anew with every byte, too.
+            conn.last_heard = self.now;
+        }
         if conn.is_fresh() && conn.input.len() < 12 {
             // Commands are recognised before anything else, whatever the segments they come in.
             let mut head = [0; 12];

@@ -53,7 +53,7 @@ pub struct ShardOptions {
     pub max_client_cnxns: usize,
     /// Connections in all; 0 is no limit.
     pub max_cnxns: usize,
-    /// A connection that has not finished its handshake after this long is closed.
+    /// A connection without a session that sends nothing for this long is closed.
     pub sessionless_timeout_ms: i64,
     pub tcp_keepalive: bool,
     /// Bytes of replies waiting on a connection above which it is not read any more.
@@ -281,15 +281,15 @@ impl Shard {
         }
     }
 
-    /// Closes connections that never finished their handshake, and those whose peer does not go away after the
-    /// server has closed. Answers the keys whose sockets must be torn down.
+    /// Closes connections that send nothing and have not finished their handshake, and those whose peer does not go
+    /// away after the server has closed. Answers the keys whose sockets must be torn down.
     pub fn sweep(&mut self) -> Vec<Key> {
         let (now, limit) = (self.now, self.options.sessionless_timeout_ms);
         let mut doomed = Vec::new();
-        for (key, conn) in self.conns.iter() {
-            let late = conn.is_sessionless() && now - conn.opened_at > limit;
-            let lingering = conn.closing_since().is_some_and(|since| now - since > conn::LINGER_MS);
-            if late || lingering {
+        for key in self.conns.keys() {
+            let Some(conn) = self.conns.get_mut(key) else { continue };
+            let late = conn.is_sessionless() && now - conn.last_heard > limit;
+            if late || conn.lingers(now) {
                 doomed.push(key);
             }
         }

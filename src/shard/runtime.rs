@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use atomic_waker::AtomicWaker;
 use futures_lite::{AsyncRead, AsyncWrite};
@@ -62,8 +62,7 @@ impl Wake for ShardWaker {
 
 /// Wall clock, milliseconds since 1970.
 pub fn wall_ms() -> WallMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_millis() as WallMs
+    crate::base::time::wall_ms(SystemTime::now())
 }
 
 /// A client core that runs.

@@ -79,7 +79,7 @@ impl Default for LogOptions {
     }
 }
 
-/// Why the log is poisoned. The server stops with [`super::EXIT_LOG_FAILED`].
+/// Why the log is poisoned. The server stops with an exit status of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogError {
     /// The disk or the quota is full. Nothing acknowledged is lost.

@@ -41,14 +41,6 @@ pub use snapshot::{SnapshotOptions, SnapshotSource, SnapshotWritten};
 pub use snapshot_codec::Compression;
 pub use snapshot_reader::{SinkError, SnapshotError, SnapshotInfo, SnapshotSink};
 
-/// Exit status after a failed write or fsync of the proposal log. Apache has none of its own for this (a standalone
-/// server ends with 0, which supervisors take for a clean stop).
-pub const EXIT_LOG_FAILED: i32 = 20;
-/// Exit status after a snapshot could not be written (as Apache).
-pub const EXIT_SNAPSHOT_FAILED: i32 = 10;
-/// Exit status for a missing, read-only or mixed-up data directory (as Apache).
-pub const EXIT_DATA_DIR: i32 = 3;
-
 /// A directory on the disk the repository is on: durability tests prove nothing on tmpfs.
 #[cfg(test)]
 pub(crate) fn test_dir() -> tempfile::TempDir {

@@ -146,6 +146,25 @@ fn delete_refuses_in_the_order_of_the_reference() {
     check_all(&mut world(true), &cases);
 }
 
+/// Usage is what is applied; the length that a setData replaces is the outstanding one (data-model 8.3).
+#[test]
+fn a_byte_quota_takes_the_difference_to_the_outstanding_data() {
+    let mut world = world(false);
+    assert_eq!(world.code(OpCode::SetData, &set_data(Some(b"/q"), b"x", -1)), 0);
+    let set = |data: &'static [u8]| {
+        MultiOp::SetData(SetDataRequest { path: Some(b"/q"), data: Some(data), version: -1 })
+    };
+    let data = |world: &World| {
+        world.tree.view().lookup(b"/q").and_then(|node| node.data().map(<[u8]>::to_vec))
+    };
+    // One byte is used, of one. The second takes one more than the empty data that the first leaves; against the
+    // applied data it would take none.
+    world.ask(OpCode::Multi, &multi(&[set(b""), set(b"y")]));
+    assert_eq!(data(&world).as_deref(), Some(&b"x"[..]));
+    world.ask(OpCode::Multi, &multi(&[set(b"z"), set(b"")]));
+    assert_eq!(data(&world).as_deref(), Some(&b""[..]));
+}
+
 #[test]
 fn set_data_and_set_acl_refuse_in_the_order_of_the_reference() {
     let data = |row, path: Option<&str>, version, code| {
