@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use io_uring::{IoUring, opcode, types};
 
-use super::net::{self, Net};
+use super::net::{self, Net, NetOptions};
 use super::ports::{PortEvent, PortOptions, Ports};
 use super::report::ZabReport;
 use super::state::SharedState;
@@ -118,7 +118,11 @@ impl ZabCore {
     pub fn new(options: CoreOptions, parts: CoreParts) -> Result<ZabCore, String> {
         let ring = IoUring::builder().build(options.ring_depth);
         let ring = ring.map_err(|error| format!("the Zab core's ring: {error}"))?;
-        let mut net = Net::new(parts.wake.clone());
+        let mut net_options = NetOptions::from(parts.wake.clone());
+        // A packet with all that is around its data.
+        let packet_bytes_max = parts.disk.record_bytes_max + (1 << 20);
+        net_options.input_bytes_max = net_options.input_bytes_max.max(packet_bytes_max);
+        let mut net = Net::new(net_options);
         let ports = match parts.membership {
             None => None,
             Some(membership) => {
