@@ -5,6 +5,7 @@
 
 pub mod acl;
 pub mod connect;
+pub mod election_datagram;
 pub mod error_code;
 pub mod four_letter;
 pub mod jute;

@@ -5,6 +5,7 @@
 
 pub mod discovery;
 pub mod election;
+pub mod leader_election;
 pub mod leading;
 pub mod links;
 pub mod liveness;
