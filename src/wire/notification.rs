@@ -155,7 +155,12 @@ impl InitialMessage {
         if first != V1 && first != V2 {
             return Err(DecodeError::BadValue("version of the first message"));
         }
-        let (sid, length) = (Sid(r.long()?), r.int()?);
+        // Negative sids are for servers that do not say theirs; nobody may claim one.
+        let sid = Sid(r.long()?);
+        if sid.0 < 0 {
+            return Err(DecodeError::BadValue("sid of the first message"));
+        }
+        let length = r.int()?;
         if length <= 0 || length as usize > ADDRESSES_BYTES_MAX {
             return Err(DecodeError::BadLength(length));
         }
@@ -256,6 +261,9 @@ mod tests {
         InitialMessage { sid: Sid(2), addresses: vec!["0.0.0.0:1".into()] }.encode(&mut wildcard);
         let decoded = InitialMessage::decode(&wildcard).expect("valid").expect("whole");
         assert_eq!(decoded.0.addresses, Vec::<String>::new());
+        let mut made_up = Vec::new();
+        InitialMessage { sid: Sid(-3), addresses: vec!["h:1".into()] }.encode(&mut made_up);
+        assert!(InitialMessage::decode(&made_up).is_err());
         let mut no_port = Vec::new();
         InitialMessage { sid: Sid(2), addresses: vec!["hostname".into()] }.encode(&mut no_port);
         assert!(InitialMessage::decode(&no_port).is_err());

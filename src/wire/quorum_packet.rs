@@ -96,14 +96,15 @@ impl<'a> AuthInfo<'a> {
         }
         let start = reader.rest();
         for _ in 0..2 * count {
-            limited(reader, AUTHINFO_BYTES_MAX)?;
+            let taken = start.len() - reader.rest().len();
+            limited(reader, AUTHINFO_BYTES_MAX.saturating_sub(taken))?;
         }
         let encoded = &start[..start.len() - reader.rest().len()];
         Ok(Some(AuthInfo { count, encoded }))
     }
 }
 
-/// More identities than any client has.
+/// More identities than any client has, and all their bytes: what a packet may hold besides its data.
 const AUTHINFO_MAX: i32 = 4096;
 const AUTHINFO_BYTES_MAX: usize = 1 << 20;
 
@@ -325,6 +326,27 @@ mod tests {
         packet.encode(&mut again);
         assert_eq!(again, bytes);
         assert!(QuorumPacket::decode(&bytes, 3).is_err(), "data longer than allowed");
+    }
+
+    #[test]
+    fn identities_are_bounded_in_number_and_in_all_their_bytes() {
+        let request = |count: i32| {
+            let mut bytes = Vec::new();
+            QuorumPacket::bare(PacketType::Request, Zxid::NONE).encode(&mut bytes);
+            bytes.truncate(HEAD_BYTES);
+            bytes.put_int(count);
+            bytes
+        };
+        assert_eq!(QuorumPacket::decode(&request(AUTHINFO_MAX), 9), Ok(None));
+        assert!(QuorumPacket::decode(&request(AUTHINFO_MAX + 1), 9).is_err());
+        let mut long = request(1);
+        long.put_int(AUTHINFO_BYTES_MAX as i32 + 1);
+        assert!(QuorumPacket::decode(&long, 9).is_err(), "refused by its length alone");
+        let mut many = request(4);
+        many.put_buffer(Some(&vec![7; AUTHINFO_BYTES_MAX / 2]));
+        assert_eq!(QuorumPacket::decode(&many, 9), Ok(None));
+        many.put_int(AUTHINFO_BYTES_MAX as i32 / 2 + 1);
+        assert!(QuorumPacket::decode(&many, 9).is_err(), "too much together");
     }
 
     #[test]

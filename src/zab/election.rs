@@ -162,7 +162,8 @@ impl Election {
     /// This server's own vote, as everybody else's.
     fn count_own(&mut self, now: MonoMs, out: &mut Effects) {
         let me = self.options.me;
-        if self.votes(me) {
+        // A server whose database cannot be trusted does not count itself either.
+        if self.votes(me) && self.initial.zxid != Zxid::NONE {
             self.received.insert(me, self.proposal);
         }
         self.count(now, out);

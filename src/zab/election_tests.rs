@@ -267,6 +267,11 @@ fn untrusted_databases_take_no_part() {
     world.start(&quorum, 2, init(0, 0));
     world.run(600);
     assert_eq!(world.leader_of(2), None, "the others' votes do not count");
+    let alone = majority(1);
+    let mut world = World::new(&alone, 5);
+    world.start(&alone, 1, init(-1, 0));
+    world.run(600);
+    assert_eq!(world.leader_of(1), None, "not even for itself");
 }
 
 #[test]

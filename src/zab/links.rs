@@ -63,6 +63,10 @@ enum State {
 /// Half-open connections at a time. Who comes later finds the oldest hung up.
 const OPENING_MAX: usize = 64;
 
+/// Connections of servers outside the configuration at a time: observers of old that do not say who they are, servers
+/// about to join. Who comes later is hung up, so that nobody can make the server remember sids without end.
+const STRANGERS_MAX: usize = 64;
+
 /// All of a server's election connections. Lives on the Zab core.
 #[derive(Debug)]
 pub struct Links {
@@ -103,8 +107,12 @@ impl Links {
         self.peers.entry(sid).or_insert_with(fresh)
     }
 
-    /// A vote for `sid`. Only the newest waits; without a connection one is dialled.
+    /// A vote for `sid`. Only the newest waits; without a connection one is dialled. A server outside the configuration
+    /// is told only while it is connected, or being dialled back: nothing is kept for it.
     pub fn send(&mut self, sid: Sid, body: Vec<u8>, out: &mut Effects) {
+        if !self.known.contains(&sid) && !self.peers.contains_key(&sid) {
+            return;
+        }
         let peer = self.peer(sid);
         if let Some(conn) = peer.conn {
             let mut bytes = Vec::with_capacity(body.len() + 4);
@@ -118,7 +126,7 @@ impl Links {
     }
 
     fn dial(&mut self, sid: Sid, address: Option<String>, out: &mut Effects) {
-        if !self.known.contains(&sid) && address.is_none() {
+        if !self.known.contains(&sid) && (address.is_none() || !self.has_room_for(sid)) {
             return;
         }
         let conn = self.next_dial;
@@ -129,6 +137,11 @@ impl Links {
         peer.dialling = Some(conn);
         self.next_dial += 1;
         out.push(LinkEffect::Dial { sid, conn, address });
+    }
+
+    fn has_room_for(&self, sid: Sid) -> bool {
+        let stranger = |other: &&Sid| !self.known.contains(*other) && **other != sid;
+        self.known.contains(&sid) || self.peers.keys().filter(stranger).count() < STRANGERS_MAX
     }
 
     /// Dials everybody that something was ever meant for.
@@ -188,7 +201,7 @@ impl Links {
     }
 
     fn hang_up(&mut self, sid: Sid, out: &mut Effects) {
-        let peer = self.peer(sid);
+        let Some(peer) = self.peers.get_mut(&sid) else { return };
         if let Some(old) = peer.conn.take() {
             self.conns.remove(&old);
             out.push(LinkEffect::Close { conn: old });
@@ -247,8 +260,11 @@ impl Links {
             out.push(LinkEffect::Close { conn });
             self.hang_up(sid, out);
             self.dial(sid, message.addresses.into_iter().next(), out);
-        } else {
+        } else if self.has_room_for(sid) {
             self.open(conn, sid, out);
+        } else {
+            self.conns.remove(&conn);
+            out.push(LinkEffect::Close { conn });
         }
         Ok(Some(length))
     }
@@ -265,6 +281,9 @@ impl Links {
                 self.unreachable.push(*sid);
             }
         }
+        let known = &self.known;
+        let busy = |peer: &Peer| peer.conn.is_some() || peer.dialling.is_some();
+        self.peers.retain(|sid, peer| known.contains(sid) || busy(peer));
     }
 
     /// Servers whose dials have failed since this was asked last.

@@ -146,3 +146,118 @@ fn half_open_and_strange_connections_end() {
     }
     assert_eq!(out, [LinkEffect::Close { conn: 10 }]);
 }
+
+/// A first message as a server outside the configuration sends it.
+fn introduces(sid: i64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    InitialMessage { sid: Sid(sid), addresses: vec!["h:1".into()] }.encode(&mut bytes);
+    bytes
+}
+
+#[test]
+fn strangers_are_answered_and_forgotten() {
+    let mut links = Links::new(Sid(2), "h2:3888".into(), vec![Sid(1), Sid(2)], 1000);
+    let mut out = Vec::new();
+    for round in 0..500 {
+        let conn = 1 + round as u64;
+        links.accepted(conn, 0, &mut out);
+        // Observers that do not say who they are, and servers that nobody has heard of.
+        links.bytes(
+            conn,
+            &introduces(if round % 2 == 0 { i64::MAX } else { 1000 + round }),
+            &mut out,
+        );
+        let stranger = links.peers.keys().copied().find(|sid| *sid != Sid(1)).expect("a stranger");
+        out.clear();
+        links.send(stranger, b"answer".to_vec(), &mut out);
+        assert!(matches!(out[..], [LinkEffect::Write { .. }]), "{out:?}");
+        links.closed(conn);
+        out.clear();
+        links.send(stranger, b"too late".to_vec(), &mut out);
+        assert_eq!(out, [], "nothing is kept for it");
+    }
+    assert_eq!(links.peers.len(), 0, "{:?}", links.peers.keys());
+    // A small one is dialled back at the address that it named; then it is forgotten as well.
+    links.accepted(900, 0, &mut out);
+    links.bytes(900, &introduces(0), &mut out);
+    let dial = LinkEffect::Dial { sid: Sid(0), conn: DIALLED, address: Some("h:1".into()) };
+    assert_eq!(out, [LinkEffect::Close { conn: 900 }, dial]);
+    links.closed(DIALLED);
+    assert_eq!(links.peers.len(), 0);
+}
+
+#[test]
+fn strangers_have_a_limit_and_members_have_none() {
+    let mut links = Links::new(Sid(2), "h2:3888".into(), vec![Sid(2), Sid(3)], 1000);
+    let mut out = Vec::new();
+    for conn in 1..=STRANGERS_MAX as u64 {
+        links.accepted(conn, 0, &mut out);
+        links.bytes(conn, &introduces(1000 + conn as i64), &mut out);
+    }
+    assert_eq!(out, []);
+    links.accepted(500, 0, &mut out);
+    links.bytes(500, &introduces(5000), &mut out);
+    assert_eq!(out, [LinkEffect::Close { conn: 500 }]);
+    out.clear();
+    links.accepted(501, 0, &mut out);
+    links.bytes(501, &introduces(3), &mut out);
+    // One that is there already comes again.
+    links.accepted(502, 0, &mut out);
+    links.bytes(502, &introduces(1001), &mut out);
+    assert_eq!(out, [LinkEffect::Close { conn: 1 }]);
+}
+
+/// Whatever connects, breaks and restarts: afterwards every pair that speaks has one connection, dialled by the larger,
+/// and hears the newest vote.
+#[test]
+fn one_connection_for_each_pair_whatever_happened() {
+    use crate::base::prng::Prng;
+    let sids = [1, 2, 3, 4];
+    for seed in 0..200 {
+        let mut prng = Prng::new(seed);
+        let mut world = World::new(&sids);
+        let any = |prng: &mut Prng| sids[prng.below(4) as usize];
+        for turn in 0..60u64 {
+            let (from, to) = (any(&mut prng), any(&mut prng));
+            match prng.below(8) {
+                0 => {
+                    let fresh = World::new(&sids).links.remove(&from).expect("server");
+                    world.links.insert(from, fresh);
+                    // Its connections died with it.
+                    let ends: Vec<_> = world
+                        .pipes
+                        .iter()
+                        .flat_map(|(a, b)| [*a, *b])
+                        .filter(|e| e.0 == from)
+                        .collect();
+                    ends.into_iter().for_each(|end| world.close(end));
+                }
+                1 if !world.pipes.is_empty() => {
+                    let (dialler, acceptor) =
+                        world.pipes[prng.below(world.pipes.len() as u64) as usize];
+                    world.links.get_mut(&dialler.0).expect("server").closed(dialler.1);
+                    world.close(dialler);
+                    assert_eq!(world.other_end(acceptor), None);
+                }
+                _ if from != to => world.send(from, to, &turn.to_be_bytes()),
+                _ => {}
+            }
+        }
+        world.heard.clear();
+        for from in sids {
+            for to in sids.into_iter().filter(|to| *to != from) {
+                world.send(from, to, b"newest");
+            }
+        }
+        let mut pairs = world.open_pipes();
+        pairs.sort();
+        assert_eq!(pairs, [(2, 1), (3, 1), (3, 2), (4, 1), (4, 2), (4, 3)], "seed {seed}");
+        for from in sids {
+            for to in sids.into_iter().filter(|to| *to != from) {
+                let last = world.heard.iter().rev().find(|(at, by, _)| (*at, *by) == (to, from));
+                let body = last.map(|(_, _, body)| &body[..]);
+                assert_eq!(body, Some(&b"newest"[..]), "seed {seed}: {from} to {to}");
+            }
+        }
+    }
+}
