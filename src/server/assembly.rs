@@ -31,6 +31,13 @@ pub fn run(loaded: Loaded) -> ExitCode {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    if config.ensemble.is_some() && (config.peers.tls || config.peers.sasl_server_required) {
+        tracing::error!(
+            "sslQuorum or quorum.auth.serverRequireSasl is set, and this version speaks to other servers in the \
+             clear only: it does not start rather than do so; keep running Apache ZooKeeper here for now"
+        );
+        return ExitCode::Invocation;
+    }
     warn_of_the_unserved(&config);
     match start(&config) {
         Ok(server) => server.run_to_end(),
@@ -43,7 +50,8 @@ pub fn run(loaded: Loaded) -> ExitCode {
 
 /// Settings that are read and have no effect in this version: each gets one line.
 fn warn_of_the_unserved(config: &Config) {
-    let throttle = &config.throttle;
+    let (throttle, peers) = (&config.throttle, &config.peers);
+    let ensemble = config.ensemble.is_some();
     let unserved = [
         ("request_throttle_max_requests", throttle.requests_max > 0),
         ("throttled_op_wait_time", throttle.throttled_op_wait_ms > 0),
@@ -54,6 +62,11 @@ fn warn_of_the_unserved(config: &Config) {
         ("java.security.auth.login.config (SASL)", config.auth.jaas_file.is_some()),
         ("audit.enable", config.observability.audit),
         ("client.portUnification (TLS)", config.client_tls.port_unification),
+        ("readonlymode.enabled", config.clients.read_only_mode),
+        ("reconfigEnabled", ensemble && peers.reconfig_enabled),
+        ("localSessionsEnabled", ensemble && peers.local_sessions),
+        ("observerMasterPort", ensemble && peers.observer_master_port > 0),
+        ("oraclePath", ensemble && peers.oracle_path.is_some()),
     ];
     for (key, is_set) in unserved {
         if is_set {

@@ -38,6 +38,11 @@ enum Stage {
     },
     /// FOLLOWERINFO was sent; LEADERINFO comes.
     Registering,
+    /// LEADERINFO came; ACKEPOCH names the own history and waits until all of it is on disk: a leader of the same epoch
+    /// takes it for an acknowledgement.
+    Promising {
+        current_epoch: i32,
+    },
     /// ACKEPOCH was sent; DIFF, TRUNC or SNAP comes.
     AwaitingSync,
     /// A TRUNC waits for the log to be idle.
@@ -255,11 +260,17 @@ impl Learner {
             )));
         }
         self.epoch = epoch;
-        let last = if core.claim_nothing { Zxid::ZERO } else { core.db.last() };
-        let promised = if core.claim_nothing { -1 } else { promised };
-        self.put(PacketType::AckEpoch, last, Some(&promised.to_be_bytes()));
+        self.stage = Stage::Promising { current_epoch: promised };
+        self.go_on(core, host)
+    }
+
+    fn acknowledge_epoch(&mut self, core: &Core, current_epoch: i32) {
+        let (last, current_epoch) = match core.claim_nothing {
+            true => (Zxid::ZERO, -1),
+            false => (core.db.last(), current_epoch),
+        };
+        self.put(PacketType::AckEpoch, last, Some(&current_epoch.to_be_bytes()));
         self.stage = Stage::AwaitingSync;
-        Ok(())
     }
 
     /// What the clock asks for.

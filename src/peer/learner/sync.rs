@@ -180,6 +180,11 @@ impl Learner {
     /// Whatever waited for the disk.
     pub(super) fn go_on(&mut self, core: &mut Core, host: &mut dyn Host) -> Turn {
         match &mut self.stage {
+            Stage::Promising { current_epoch } if host.log_idle() => {
+                let current_epoch = *current_epoch;
+                self.acknowledge_epoch(core, current_epoch);
+                Ok(())
+            }
             Stage::Truncating { to } => {
                 let to = *to;
                 self.truncate(core, host, to)
