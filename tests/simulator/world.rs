@@ -211,7 +211,7 @@ impl World {
                 let sid = any(&mut self.prng);
                 self.crash(sid);
             }
-            12..16 => sids.iter().for_each(|sid| self.crash(*sid)),
+            90..110 => sids.iter().for_each(|sid| self.crash(*sid)),
             16..26 => {
                 let (a, b) = (any(&mut self.prng), any(&mut self.prng));
                 let both_ways = self.prng.below(3) > 0;
@@ -353,7 +353,9 @@ impl World {
         let unflushed = node.host.disk.log.len() > node.host.disk.durable;
         if unflushed && node.host.flushing.is_none() {
             node.host.flushing = Some(node.host.disk.log.len());
-            node.flush_at = Some(now + 1 + self.prng.below(8) as i64);
+            // A busy disk now and then.
+            let slow = if self.prng.below(10) == 0 { 60 } else { 8 };
+            node.flush_at = Some(now + 1 + self.prng.below(slow) as i64);
         }
         for batch in batches {
             self.clients.batch(sid, &batch, now, &mut self.checkers);
