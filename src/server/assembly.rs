@@ -33,8 +33,9 @@ pub fn run(loaded: Loaded) -> ExitCode {
     }
     if config.ensemble.is_some() && (config.peers.tls || config.peers.sasl_server_required) {
         tracing::error!(
-            "sslQuorum or quorum.auth.serverRequireSasl is set, and this version speaks to other servers in the \
-             clear only: it does not start rather than do so; keep running Apache ZooKeeper here for now"
+            "sslQuorum or quorum.auth.serverRequireSasl is set, and this version speaks to other \
+             servers in the clear only: it does not start rather than do so; keep running Apache \
+             ZooKeeper here for now"
         );
         return ExitCode::Invocation;
     }
