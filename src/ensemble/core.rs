@@ -24,8 +24,6 @@ use crate::zab::links::Links;
 /// The ring's tag of the eventfd read; the log and the sockets have their own ranges.
 const WAKE: u64 = 1;
 
-/// Milliseconds between two looks at the space that is left for the log: a fast writer fills a reserve in seconds.
-const SPACE_CHECK_MS: MonoMs = 1000;
 /// Milliseconds until a disk that is nearly full is announced again.
 const SPACE_WARNING_MS: MonoMs = 10_000;
 
@@ -103,7 +101,7 @@ pub struct ZabCore {
     wake_armed: bool,
     /// Links whose input could not be taken to its end.
     held_back: Vec<LinkId>,
-    next_space_check: MonoMs,
+    next_space_warning: MonoMs,
     flush_us_min: Option<u64>,
     stats_before: crate::storage::log::LogStats,
 }
@@ -159,7 +157,7 @@ impl ZabCore {
             wake_buffer: Box::new(0),
             wake_armed: false,
             held_back: Vec::new(),
-            next_space_check: 0,
+            next_space_warning: 0,
             flush_us_min: None,
             stats_before: Default::default(),
         })
@@ -361,14 +359,13 @@ impl ZabCore {
         }
     }
 
-    /// A full disk is announced before it is full.
+    /// A full disk is announced before it is full. The look costs a load, so it is taken in every turn.
     fn warn_of_low_space(&mut self, now: MonoMs) {
-        if now < self.next_space_check {
+        if now < self.next_space_warning {
             return;
         }
-        self.next_space_check = now + SPACE_CHECK_MS;
         if self.world.log.as_ref().is_some_and(|log| log.space_low()) {
-            self.next_space_check = now + SPACE_WARNING_MS;
+            self.next_space_warning = now + SPACE_WARNING_MS;
             tracing::error!(
                 "the disk of the log is nearly full: free space, or the next write that does not fit \
                  stops this server (nothing acknowledged is lost)"

@@ -440,8 +440,8 @@ impl ProposalLog {
         self.segment.as_ref().map(|segment| segment.path.as_path())
     }
 
-    /// Free space is below the reserve: refuse writes now, while what is under way still fits. At most about a
-    /// second old.
+    /// Free space is below the reserve: refuse writes now, while what is under way still fits. At
+    /// most about a tenth of a second old.
     pub fn space_low(&self) -> bool {
         self.fill.free() < self.options.reserve_bytes
     }

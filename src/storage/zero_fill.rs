@@ -24,8 +24,8 @@ use crate::wire::log_format::file_header;
 const FILL_CHUNK: usize = 256 << 10;
 /// Pause after each chunk, which bounds the filling to about 128 MiB/s.
 const FILL_PAUSE: Duration = Duration::from_millis(2);
-/// How old the free-space figure may get.
-const SPACE_INTERVAL: Duration = Duration::from_secs(1);
+/// How old the free-space figure may get: a fast writer fills tens of megabytes in that time.
+const SPACE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A prepared log file, under a passing name until the log takes it.
 pub struct Spare {
@@ -90,7 +90,7 @@ impl ZeroFill {
         Ok(fill)
     }
 
-    /// Free bytes of the log's file system, at most about a second old.
+    /// Free bytes of the log's file system, at most about [`SPACE_INTERVAL`] old.
     pub fn free(&self) -> u64 {
         self.shared.free.load(Ordering::Relaxed)
     }
@@ -176,7 +176,7 @@ fn run(
             }
             Err(RecvTimeoutError::Timeout) => {}
             // Without orders (no preallocation, or shutdown) only free space is left to watch.
-            Err(RecvTimeoutError::Disconnected) => std::thread::park_timeout(SPACE_INTERVAL / 10),
+            Err(RecvTimeoutError::Disconnected) => std::thread::park_timeout(SPACE_INTERVAL),
         }
     }
 }
