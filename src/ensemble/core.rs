@@ -103,7 +103,6 @@ pub struct ZabCore {
     held_back: Vec<LinkId>,
     next_space_warning: MonoMs,
     flush_us_min: Option<u64>,
-    stats_before: crate::storage::log::LogStats,
 }
 
 impl std::fmt::Debug for ZabCore {
@@ -159,7 +158,6 @@ impl ZabCore {
             held_back: Vec::new(),
             next_space_warning: 0,
             flush_us_min: None,
-            stats_before: Default::default(),
         })
     }
 
@@ -434,7 +432,7 @@ impl ZabCore {
     }
 
     fn report(&self, lists: bool) -> ZabReport {
-        let stats = self.world.log.as_ref().map_or(self.stats_before, |log| log.stats());
+        let stats = self.world.log.as_ref().map_or_else(Default::default, |log| log.stats());
         let status = self.peer.status(lists);
         let buckets = if lists { self.peer.session_buckets() } else { Vec::new() };
         let (now, wall) = (self.mono_ms(), wall_ms());

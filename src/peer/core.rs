@@ -9,7 +9,7 @@ use crate::auth::Auth;
 use crate::base::{MonoMs, SessionId, Sid, WallMs, Zxid};
 use crate::pipeline::prep::PrepOptions;
 use crate::pipeline::{ConnToken, Item};
-use crate::session::{SessionIds, password, password_matches};
+use crate::session::{SessionIds, password};
 use crate::tree::{OwnerOptions, path};
 use crate::zab::Quorum;
 use crate::zab::liveness::Limits;
@@ -135,13 +135,20 @@ impl Core {
     pub fn fast_forward(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         self.attached.clear();
         self.queue.forget_waiting();
+        self.apply_appended(host)?;
+        let last = self.db.last();
+        self.queue.reset(last);
+        Ok(())
+    }
+
+    /// Applies everything given to the log while no client is served: without events and answers.
+    pub fn apply_appended(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         self.queue.commit(self.appended);
         let Core { queue, db, attached, .. } = self;
+        db.applier.set_now(self.now);
         db.applier.go_quiet();
         queue.apply_all(db, attached, host)?;
         db.applier.go_live();
-        let last = self.db.last();
-        self.queue.reset(last);
         Ok(())
     }
 
@@ -170,9 +177,5 @@ impl Core {
         if let Some(old) = self.attached.remove(&session) {
             self.close_conn(old);
         }
-    }
-
-    pub fn password_fits(&self, session: SessionId, passwd: &[u8]) -> bool {
-        password_matches(session, passwd)
     }
 }

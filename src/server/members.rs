@@ -52,13 +52,13 @@ pub(super) fn peer(
     let options = peer_options(config);
     let mut stored = epochs::StoredEpochs::default();
     let mut election = None;
-    if let Some(ensemble) = &config.ensemble {
+    if config.ensemble.is_some() {
         stored = epochs::load(&layout.snap_dir, last)
             .map_err(|error| (ExitCode::Unexpected, error.to_string()))?;
         election = Some(Election::new(ElectionOptions {
             me: options.sid,
             quorum: options.quorum.clone(),
-            config: ensemble.quorum.to_config_text().into_bytes(),
+            config: options.config_text.clone(),
             min_interval_ms: config.peers.notification_ms_min,
             max_interval_ms: config.peers.notification_ms_max,
             finalize_ms: FINALIZE_MS,

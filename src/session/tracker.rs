@@ -177,6 +177,11 @@ impl SessionTracker {
         self.sessions.get(&id).is_some_and(|session| session.closing)
     }
 
+    /// Known, and its end is not decided: it may be resumed.
+    pub fn is_open(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| !session.closing)
+    }
+
     /// Forgets a session; says whether it was known.
     pub fn remove(&mut self, id: SessionId) -> bool {
         self.sessions.remove(&id).is_some()

@@ -18,7 +18,7 @@ use super::snapshot_codec::{Compression, Encoder};
 use crate::base::{SessionId, Zxid};
 use crate::wire::JuteWrite;
 use crate::wire::snapshot_format::{
-    DigestSection, TERMINATOR, Trailer, encode_acls, encode_header, encode_sessions,
+    DigestSection, SNAP_SIGNATURE, TERMINATOR, Trailer, encode_acls, encode_header, encode_sessions,
 };
 
 /// Nodes asked of the source at once.
@@ -122,23 +122,34 @@ fn write_file(
     Ok((bytes, quiet.at))
 }
 
-/// What ends the tree in a SNAP, as a string.
-const SIGNATURE: &[u8] = b"BenWasHere";
-
 /// Writes the tree as a learner gets it behind a SNAP: no header, no seals (reference: zab 6).
 pub fn stream(out: &mut impl Write, source: &mut dyn SnapshotSource) -> io::Result<()> {
-    let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
-    encode_sessions(&mut chunk, source.sessions());
-    encode_acls(&mut chunk, source.acls());
-    while source.next_chunk(CHUNK_NODES, &mut chunk) {
+    let mut chunk = new_chunk();
+    put_tree(&mut chunk, source, |bytes| out.write_all(bytes))?;
+    chunk.put_buffer(Some(SNAP_SIGNATURE));
+    out.write_all(&chunk)
+}
+
+fn new_chunk() -> Vec<u8> {
+    Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4)
+}
+
+/// Sessions, ACLs, nodes and their end, behind what `chunk` holds. Full chunks are given to `put`; the last one stays.
+fn put_tree(
+    chunk: &mut Vec<u8>,
+    source: &mut dyn SnapshotSource,
+    mut put: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    encode_sessions(chunk, source.sessions());
+    encode_acls(chunk, source.acls());
+    while source.next_chunk(CHUNK_NODES, chunk) {
         if chunk.len() >= CHUNK_BYTES {
-            out.write_all(&chunk)?;
+            put(chunk)?;
             chunk.clear();
         }
     }
     chunk.extend_from_slice(&TERMINATOR);
-    chunk.put_buffer(Some(SIGNATURE));
-    out.write_all(&chunk)
+    Ok(())
 }
 
 /// Writes the snapshot into a stream: what a file holds. Returns the uncompressed bytes.
@@ -153,17 +164,9 @@ pub fn write_to(
         bytes: 0,
         pace: Pace::new(options.rate_limit_bytes_per_s),
     };
-    let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
+    let mut chunk = new_chunk();
     encode_header(&mut chunk);
-    encode_sessions(&mut chunk, source.sessions());
-    encode_acls(&mut chunk, source.acls());
-    while source.next_chunk(CHUNK_NODES, &mut chunk) {
-        if chunk.len() >= CHUNK_BYTES {
-            out.put(&chunk)?;
-            chunk.clear();
-        }
-    }
-    chunk.extend_from_slice(&TERMINATOR);
+    put_tree(&mut chunk, source, |bytes| out.put(bytes))?;
     out.put(&chunk)?;
     chunk.clear();
     let (last_zxid, digest) = source.end_state();

@@ -20,6 +20,8 @@ pub const SNAPSHOT_HEADER_BYTES: usize = 16;
 pub const SEAL_BYTES: usize = 13;
 /// The string `/`, which ends the nodes and every seal.
 pub const TERMINATOR: [u8; 5] = [0, 0, 0, 1, b'/'];
+/// What ends the tree in a SNAP, as a string.
+pub const SNAP_SIGNATURE: &[u8] = b"BenWasHere";
 /// zxid, version and digest.
 pub const DIGEST_SECTION_BYTES: usize = 20;
 /// lastProcessedZxid.

@@ -23,8 +23,7 @@ fn majority(voters: i64) -> Quorum {
 }
 
 impl World {
-    fn new(quorum: &Quorum, seed: u64) -> World {
-        let _ = quorum;
+    fn new(seed: u64) -> World {
         World {
             elections: BTreeMap::new(),
             init: BTreeMap::new(),
@@ -108,7 +107,7 @@ fn the_most_advanced_leads_whatever_the_network_does() {
     for seed in 0..300 {
         let voters = 3 + 2 * (seed % 3) as i64;
         let quorum = majority(voters);
-        let mut world = World::new(&quorum, seed);
+        let mut world = World::new(seed);
         world.loss = seed % 4 * 50;
         world.twice = seed % 5 * 40;
         let mut best = (i64::MIN, i64::MIN, i64::MIN);
@@ -127,7 +126,7 @@ fn the_most_advanced_leads_whatever_the_network_does() {
 #[test]
 fn all_voters_heard_means_no_wait() {
     let quorum = majority(3);
-    let mut world = World::new(&quorum, 1);
+    let mut world = World::new(1);
     for sid in 1..=3 {
         world.start(&quorum, sid, init(sid, 0));
     }
@@ -136,7 +135,7 @@ fn all_voters_heard_means_no_wait() {
     }
     assert!(world.now < 100, "waited for nobody");
     let two = majority(3);
-    let mut world = World::new(&two, 1);
+    let mut world = World::new(1);
     for sid in 1..=2 {
         world.start(&two, sid, init(sid, 0));
     }
@@ -149,7 +148,7 @@ fn all_voters_heard_means_no_wait() {
 #[test]
 fn the_dead_are_not_waited_for() {
     let quorum = majority(3);
-    let mut world = World::new(&quorum, 1);
+    let mut world = World::new(1);
     for sid in 1..=2 {
         world.start(&quorum, sid, init(sid, 0));
         let election = world.elections.get_mut(&Sid(sid)).expect("there");
@@ -165,7 +164,7 @@ fn the_dead_are_not_waited_for() {
 fn a_late_server_finds_the_leader_and_a_minority_finds_none() {
     for seed in 0..100 {
         let quorum = majority(3);
-        let mut world = World::new(&quorum, seed);
+        let mut world = World::new(seed);
         world.start(&quorum, 2, init(5, 1));
         world.run(300);
         assert_eq!(world.leader_of(2), None, "alone");
@@ -185,7 +184,7 @@ fn a_late_server_finds_the_leader_and_a_minority_finds_none() {
 #[test]
 fn a_dead_leader_is_not_elected() {
     let quorum = majority(3);
-    let mut world = World::new(&quorum, 7);
+    let mut world = World::new(7);
     for sid in 1..=3 {
         world.start(&quorum, sid, init(0, 0));
     }
@@ -210,7 +209,7 @@ fn a_dead_leader_is_not_elected() {
 #[test]
 fn an_observer_learns_the_leader_from_a_quorum_only() {
     let quorum = majority(3);
-    let mut world = World::new(&quorum, 3);
+    let mut world = World::new(3);
     for sid in 1..=3 {
         world.start(&quorum, sid, init(0, 0));
     }
@@ -219,7 +218,7 @@ fn an_observer_learns_the_leader_from_a_quorum_only() {
     world.run(600);
     assert_eq!(world.leader_of(9), Some(3));
     assert_eq!(world.elections[&Sid(9)].state(), PeerState::Observing);
-    let mut alone = World::new(&quorum, 3);
+    let mut alone = World::new(3);
     alone.start(&quorum, 9, init(0, 0));
     let leading = Notification {
         state: PeerState::Leading,
@@ -242,7 +241,7 @@ fn rounds_that_are_far_ahead_are_joined() {
     for ahead in [1, 1000] {
         for (mine, expected) in [(init(1, 0), 2), (init(9, 0), 1)] {
             let quorum = majority(3);
-            let mut world = World::new(&quorum, 5);
+            let mut world = World::new(5);
             world.start(&quorum, 1, mine);
             world.start(&quorum, 2, init(5, 0));
             let two = world.elections.get_mut(&Sid(2)).expect("there");
@@ -259,7 +258,7 @@ fn rounds_that_are_far_ahead_are_joined() {
 #[test]
 fn untrusted_databases_take_no_part() {
     let quorum = majority(3);
-    let mut world = World::new(&quorum, 5);
+    let mut world = World::new(5);
     world.start(&quorum, 1, init(-1, 0));
     world.start(&quorum, 3, init(-1, 5));
     world.run(600);
@@ -268,7 +267,7 @@ fn untrusted_databases_take_no_part() {
     world.run(600);
     assert_eq!(world.leader_of(2), None, "the others' votes do not count");
     let alone = majority(1);
-    let mut world = World::new(&alone, 5);
+    let mut world = World::new(5);
     world.start(&alone, 1, init(-1, 0));
     world.run(600);
     assert_eq!(world.leader_of(1), None, "not even for itself");
@@ -277,7 +276,7 @@ fn untrusted_databases_take_no_part() {
 #[test]
 fn garbage_is_passed_over() {
     let quorum = majority(3);
-    let mut world = World::new(&quorum, 5);
+    let mut world = World::new(5);
     world.start(&quorum, 1, init(0, 0));
     let mut prng = Prng::new(1);
     for length in 0..200 {

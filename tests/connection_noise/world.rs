@@ -154,8 +154,7 @@ impl Zab {
                 self.pending.push_back(Pending::Txn { zxid, bytes, reply: None, connect });
             }
             ToZab::ResumeSession { conn, session, passwd, timeout_ms } => {
-                let known = self.sessions.contains(session) && !self.sessions.is_closing(session);
-                if !known || !password_matches(session, &passwd) {
+                if !self.sessions.is_open(session) || !password_matches(session, &passwd) {
                     self.pending.push_back(Pending::Item(Item::SessionRejected { conn }));
                     return;
                 }

@@ -18,7 +18,6 @@ pub struct Checkers {
     acknowledged: BTreeMap<String, (Zxid, Option<SessionId>)>,
     /// One path for each zxid: a write is acknowledged once.
     by_zxid: BTreeMap<Zxid, String>,
-    ended: BTreeSet<SessionId>,
     serving: BTreeMap<Sid, Zxid>,
     pub elections: u64,
 }
@@ -58,12 +57,6 @@ impl Checkers {
         let other = self.by_zxid.insert(zxid, path.to_owned());
         assert_eq!(other, None, "one zxid acknowledged twice: {zxid}");
     }
-
-    pub fn session_lives(&mut self, session: SessionId, _now: MonoMs) {
-        assert!(!self.ended.contains(&session), "an ended session lives again: {session}");
-    }
-
-    pub fn session_ended(&mut self, _session: SessionId) {}
 
     pub fn acknowledged_count(&self) -> usize {
         self.acknowledged.len()

@@ -1,6 +1,6 @@
 //! Clients: each holds a session on some server, writes, and remembers what was acknowledged.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use ringkeeper::auth::Identities;
 use ringkeeper::base::prng::Prng;
@@ -32,7 +32,6 @@ pub struct Client {
     pub pending: VecDeque<Pending>,
     /// The newest zxid it has seen: no server behind it may serve it.
     pub seen: Zxid,
-    ephemeral: Option<String>,
     next_xid: i32,
     touched: MonoMs,
 }
@@ -41,14 +40,14 @@ pub struct Client {
 struct Orphan {
     session: SessionId,
     seen: Zxid,
-    ephemeral: Option<String>,
 }
 
 #[derive(Default)]
 pub struct Clients {
     by_server: BTreeMap<Sid, Vec<Client>>,
     orphans: Vec<Orphan>,
-    resuming: BTreeMap<(u16, u32), (SessionId, Zxid, Option<String>)>,
+    /// What the sessions being resumed have seen.
+    resuming: HashMap<ConnToken, Zxid>,
     keys: Slab<()>,
     made: u64,
     /// Nobody asks for anything any more.
@@ -59,22 +58,14 @@ fn token(keys: &mut Slab<()>, sid: Sid) -> ConnToken {
     ConnToken { shard: sid.0 as u16, conn: keys.insert(()) }
 }
 
-fn name(conn: ConnToken) -> (u16, u32) {
-    let text = format!("{:?}", conn.conn);
-    // Keys are opaque; their text is as good a name as any.
-    let hash = text.bytes().fold(17u32, |hash, byte| hash.wrapping_mul(31) + u32::from(byte));
-    (conn.shard, hash)
-}
-
 impl Clients {
     pub fn server_gone(&mut self, sid: Sid) {
         for client in self.by_server.remove(&sid).unwrap_or_default() {
             if let Some(session) = client.session {
-                let Client { seen, ephemeral, .. } = client;
-                self.orphans.push(Orphan { session, seen, ephemeral });
+                self.orphans.push(Orphan { session, seen: client.seen });
             }
         }
-        self.resuming.retain(|(shard, _), _| *shard != sid.0 as u16);
+        self.resuming.retain(|conn, _| conn.shard != sid.0 as u16);
     }
 
     /// What the clients of a server say to it now.
@@ -117,15 +108,14 @@ impl Clients {
             session: None,
             pending: VecDeque::new(),
             seen: Zxid::ZERO,
-            ephemeral: None,
             next_xid: 1,
             touched: now,
         };
         self.by_server.entry(sid).or_default().push(client);
         match self.orphans.iter().position(|orphan| orphan.seen <= applied) {
             Some(at) => {
-                let Orphan { session, seen, ephemeral } = self.orphans.remove(at);
-                self.resuming.insert(name(conn), (session, seen, ephemeral));
+                let Orphan { session, seen } = self.orphans.remove(at);
+                self.resuming.insert(conn, seen);
                 let passwd = password(session).to_vec();
                 ToZab::ResumeSession { conn, session, passwd, timeout_ms: TIMEOUT_MS }
             }
@@ -152,18 +142,13 @@ impl Clients {
                 Item::SessionReady { session, .. } => {
                     clients[at].session = Some(*session);
                     clients[at].touched = now;
-                    if let Some((_, seen, ephemeral)) = self.resuming.remove(&name(conn)) {
+                    if let Some(seen) = self.resuming.remove(&conn) {
                         clients[at].seen = seen;
-                        clients[at].ephemeral = ephemeral;
                     }
-                    checkers.session_lives(*session, now);
                 }
                 _ => {
-                    self.resuming.remove(&name(conn));
-                    let gone = clients.remove(at);
-                    if let Some(session) = gone.session {
-                        checkers.session_ended(session);
-                    }
+                    self.resuming.remove(&conn);
+                    clients.remove(at);
                 }
             }
         }
@@ -179,9 +164,6 @@ impl Client {
         body.put_buffer(Some(b"data"));
         body.extend_from_slice(OPEN_ACL_UNSAFE.as_bytes());
         body.put_int(i32::from(ephemeral));
-        if ephemeral {
-            self.ephemeral = Some(path.clone());
-        }
         self.request(session, OpCode::Create, body, path)
     }
 

@@ -12,7 +12,7 @@ pub(super) enum Stage {
     /// Connected; FOLLOWERINFO or OBSERVERINFO comes first.
     Connected,
     /// Known; LEADERINFO waits for the epoch.
-    Known { accepted: i64 },
+    Known,
     /// LEADERINFO was sent.
     EpochOffered,
     /// ACKEPOCH came; sync waits for a quorum of them, or for what it has of this epoch to be committed.

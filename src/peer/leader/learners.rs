@@ -137,7 +137,7 @@ impl Leader {
         learner.sid = sid;
         learner.observer = packet.kind == PacketType::ObserverInfo;
         learner.ringkeeper = info.mark == Some(RINGKEEPER_MARK);
-        learner.stage = Stage::Known { accepted };
+        learner.stage = Stage::Known;
         match self.phase {
             Phase::Discovery(_) => self.hear_epoch(core, host, sid, accepted)?,
             _ => self.offer_epoch(host),
@@ -152,7 +152,7 @@ impl Leader {
         // Java reads the number and nothing behind it.
         data.put_int(RINGKEEPER_MARK);
         for (link, learner) in &mut self.learners {
-            if let Stage::Known { .. } = learner.stage {
+            if learner.stage == Stage::Known {
                 learner.stage = Stage::EpochOffered;
                 let epoch = Zxid(self.epoch << 32);
                 send_packet(host, *link, PacketType::LeaderInfo, epoch, Some(&data));
@@ -258,7 +258,7 @@ impl Leader {
         let asked = Revalidate::decode(data).map_err(|error| format!("REVALIDATE: {error}"))?;
         let Revalidate { session, timeout_ms } = asked;
         let sessions = &mut core.db.sessions;
-        let valid = sessions.contains(session) && !sessions.is_closing(session);
+        let valid = sessions.is_open(session);
         if valid {
             sessions.touch(session, core.now, timeout_ms);
             // It exists and is not closing.

@@ -10,7 +10,7 @@ use crate::peer::queue::{Connecting, Pending, Waiting};
 use crate::pipeline::apply::ReplyTo;
 use crate::pipeline::messages::RequestBatch;
 use crate::pipeline::{ConnToken, Outcome, PrepContext, Write};
-use crate::session::SessionFault;
+use crate::session::{SessionFault, password_matches};
 use crate::wire::quorum_packet::{ForwardedRequest, QuorumPacket};
 use crate::wire::{ErrorCode, JuteWrite, OpCode, Reader};
 
@@ -195,8 +195,7 @@ impl Leader {
     ) {
         core.detach(session);
         let sessions = &mut core.db.sessions;
-        let alive = sessions.contains(session) && !sessions.is_closing(session);
-        let alive = alive && core.password_fits(session, passwd);
+        let alive = sessions.is_open(session) && password_matches(session, passwd);
         if alive {
             core.db.sessions.touch(session, core.now, timeout_ms);
             let _ = core.db.sessions.set_owner(session, OWN);

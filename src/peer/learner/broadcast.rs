@@ -29,14 +29,14 @@ impl Learner {
                 Ok(())
             }
             PacketType::Commit | PacketType::CommitAndActivate if !core.options.observer => {
-                self.commit(core, host, packet.zxid)
+                self.commit(core, packet.zxid)
             }
             PacketType::Inform | PacketType::InformAndActivate if core.options.observer => {
                 let packet = informed(packet)?;
                 if let Some(proposal) = self.heard(&packet)? {
                     let zxid = proposal.zxid;
                     self.take_proposal(core, host, proposal)?;
-                    self.commit(core, host, zxid)?;
+                    self.commit(core, zxid)?;
                 }
                 Ok(())
             }
@@ -94,7 +94,7 @@ impl Learner {
     }
 
     /// The oldest proposal is decided.
-    pub(super) fn commit(&mut self, core: &mut Core, _host: &mut dyn Host, zxid: Zxid) -> Turn {
+    pub(super) fn commit(&mut self, core: &mut Core, zxid: Zxid) -> Turn {
         if zxid <= core.db.last() {
             return Ok(());
         }

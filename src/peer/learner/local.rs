@@ -9,7 +9,7 @@ use crate::peer::queue::{Connecting, Pending, Waiting};
 use crate::pipeline::apply::ReplyTo;
 use crate::pipeline::messages::RequestBatch;
 use crate::pipeline::{ConnToken, Prep};
-use crate::session::Touch;
+use crate::session::{Touch, password_matches};
 use crate::wire::quorum_packet::{ForwardedRequest, PacketType, Revalidate, put_request};
 use crate::wire::{ErrorCode, JuteWrite, OpCode};
 
@@ -111,7 +111,7 @@ impl Learner {
         timeout_ms: i32,
     ) {
         core.detach(session);
-        if !core.password_fits(session, passwd) {
+        if !password_matches(session, passwd) {
             return core.answer_resume(conn, session, timeout_ms, false);
         }
         let mut data = Vec::new();

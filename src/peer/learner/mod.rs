@@ -206,7 +206,7 @@ impl Learner {
                 if !receiver.is_complete() {
                     return Ok(taken);
                 }
-                self.tree_complete(core);
+                self.tree_complete();
                 continue;
             }
             match QuorumPacket::decode(rest, core.options.packet_bytes_max) {

@@ -68,7 +68,7 @@ impl Learner {
     }
 
     /// The stream has ended; its tree waits for NEWLEADER.
-    pub(super) fn tree_complete(&mut self, core: &Core) {
+    pub(super) fn tree_complete(&mut self) {
         if let Stage::ReceivingTree(receiver) =
             std::mem::replace(&mut self.stage, Stage::Synchronising)
         {
@@ -77,7 +77,6 @@ impl Learner {
             self.received = Some(Box::new(receiver.finish()));
         }
         self.last_proposed = None;
-        let _ = core;
     }
 
     /// Packets between the first one and UPTODATE.
@@ -217,12 +216,7 @@ impl Learner {
 
     /// The history is on disk, in order: log or snapshot first, then the epoch, then the acknowledgement.
     fn acknowledge_new_leader(&mut self, core: &mut Core, host: &mut dyn Host) -> Turn {
-        core.queue.commit(core.appended);
-        let Core { queue, db, attached, now, .. } = core;
-        db.applier.set_now(*now);
-        db.applier.go_quiet();
-        queue.apply_all(db, attached, host)?;
-        db.applier.go_live();
+        core.apply_appended(host)?;
         host.write_epoch(EpochFile::Current, self.epoch)?;
         core.epochs.current = self.epoch;
         self.put(PacketType::Ack, Zxid(self.epoch << 32), None);
@@ -244,7 +238,7 @@ impl Learner {
             self.take_proposal(core, host, proposal)?;
         }
         for zxid in std::mem::take(&mut self.decided) {
-            self.commit(core, host, zxid)?;
+            self.commit(core, zxid)?;
         }
         tracing::info!("up to date with leader {} in epoch {:x}", self.leader.0, self.epoch);
         Ok(())

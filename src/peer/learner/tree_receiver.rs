@@ -10,11 +10,10 @@ use crate::peer::host::Host;
 use crate::pipeline::Applier;
 use crate::session::SessionTracker;
 use crate::tree::{OwnerOptions, TreeLoader};
-use crate::wire::snapshot_format::{decode_acl, decode_count, decode_node, decode_session};
+use crate::wire::snapshot_format::{
+    SNAP_SIGNATURE, decode_acl, decode_count, decode_node, decode_session,
+};
 use crate::wire::{DecodeError, Reader};
-
-/// Ends the stream, as a string.
-const SIGNATURE: &[u8] = b"BenWasHere";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Part {
@@ -130,7 +129,7 @@ impl TreeReceiver {
                 None => self.part = Part::Signature,
             },
             Part::Signature => {
-                if reader.buffer()? != Some(SIGNATURE) {
+                if reader.buffer()? != Some(SNAP_SIGNATURE) {
                     return Err(DecodeError::BadValue("signature"));
                 }
                 self.part = Part::Complete;
