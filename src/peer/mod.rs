@@ -292,11 +292,9 @@ impl Peer {
             Role::Leading(leader) => {
                 let turn = leader.end_turn(core, host);
                 let turn = turn.and_then(|()| Ok(leader.own_history_durable(core, host)?));
-                let used_up = leader.is_used_up() && core.queue.is_empty();
+                let used_up = leader.is_used_up(core) && core.queue.is_empty();
                 match turn {
-                    Ok(()) if used_up && !core.options.standalone => {
-                        Err(Leave::role("the epoch has no zxids left".to_owned()))
-                    }
+                    Ok(()) if used_up => Err(Leave::role("the epoch has no zxids left".to_owned())),
                     turn => turn,
                 }
             }

@@ -27,12 +27,13 @@ impl Leader {
     pub fn takes_requests(&self, core: &Core) -> bool {
         self.is_serving()
             && core.queue.len() < core.options.outstanding_txns_max
-            && !self.is_used_up()
+            && !self.is_used_up(core)
     }
 
-    /// The epoch's zxids are given out: only another election makes new ones.
-    pub fn is_used_up(&self) -> bool {
-        self.prep.last_zxid().counter() >= COUNTER_MAX
+    /// The epoch's zxids are given out: only another election makes new ones. A standalone server
+    /// has none, and counts on into the next epoch as Apache's does.
+    pub fn is_used_up(&self, core: &Core) -> bool {
+        !core.options.standalone && self.prep.last_zxid().counter() >= COUNTER_MAX
     }
 
     pub fn client_requests(&mut self, core: &mut Core, batch: &RequestBatch) {
