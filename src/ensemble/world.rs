@@ -40,6 +40,10 @@ impl SnapshotSource for Source {
     fn end_state(&self) -> (Zxid, u64) {
         self.walk.end_state()
     }
+
+    fn is_exact(&self) -> bool {
+        self.exact
+    }
 }
 
 /// Owned by the Zab core beside the machine.
@@ -126,9 +130,9 @@ impl Host for World {
         self.disk.put_received(bytes)
     }
 
-    fn adopt_received_snapshot(&mut self, last: Zxid, digest: u64) {
+    fn adopt_received_snapshot(&mut self, last: Zxid) {
         self.log = None;
-        self.disk.adopt_received(last, digest);
+        self.disk.adopt_received(last);
     }
 
     fn abandon_received_snapshot(&mut self) {

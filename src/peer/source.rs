@@ -10,6 +10,8 @@ pub struct Source {
     pub sessions: Vec<(SessionId, i32)>,
     /// Disk id and encoded list.
     pub acls: Vec<(i64, Vec<u8>)>,
+    /// The tree is that of its zxid, without later changes that a leader's stream brought early.
+    pub exact: bool,
 }
 
 impl std::fmt::Debug for Source {
@@ -19,12 +21,12 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
-    /// Of the state as it is between two runs.
-    pub fn new(tree: &TreeWriter, sessions: &SessionTracker) -> Source {
+    /// Of the state as it is between two runs; `exact` as in the field.
+    pub fn new(tree: &TreeWriter, sessions: &SessionTracker, exact: bool) -> Source {
         let walk = tree.begin_snapshot();
         let acls = walk.acls().filter(|(id, _)| *id != OPEN_ACL_ID);
         let acls = acls.map(|(id, list)| (id, list.as_bytes().to_vec())).collect();
-        Source { walk, sessions: sessions.iter().collect(), acls }
+        Source { walk, sessions: sessions.iter().collect(), acls, exact }
     }
 
     pub fn zxid(&self) -> Zxid {

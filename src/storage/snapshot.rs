@@ -43,6 +43,8 @@ pub trait SnapshotSource: Send {
     fn next_chunk(&mut self, max_nodes: usize, out: &mut Vec<u8>) -> bool;
     /// Last applied zxid and tree digest now, after the last node; (0, 0) if nothing was applied since load.
     fn end_state(&self) -> (Zxid, u64);
+    /// Whether the tree had no changes from behind its zxid when the walk began: else its digest is that of no zxid.
+    fn is_exact(&self) -> bool;
 }
 
 /// Settings that touch snapshots.
@@ -171,7 +173,10 @@ pub fn write_to(
     chunk.clear();
     let (last_zxid, digest) = source.end_state();
     let trailer = Trailer {
-        digest: options.digest.then(|| DigestSection::new(last_zxid, digest)),
+        digest: options.digest.then(|| match source.is_exact() {
+            true => DigestSection::new(last_zxid, digest),
+            false => DigestSection::UNKNOWN,
+        }),
         last_zxid: options.last_zxid_section.then(|| last_zxid.max(source.zxid())),
     };
     trailer.encode(&mut chunk, &mut out.sum);

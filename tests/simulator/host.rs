@@ -118,7 +118,7 @@ impl Host for SimHost {
         let mut bytes = Vec::new();
         let zxid = source.zxid();
         snapshot::stream(&mut bytes, &mut source).expect("memory");
-        self.disk.snapshots.push(Snapshot { zxid, end: zxid, bytes });
+        self.disk.snapshots.push(Snapshot { zxid, end: zxid, exact: source.exact, bytes });
     }
 
     fn begin_received_snapshot(&mut self, zxid: Zxid) -> Result<(), Fatal> {
@@ -131,10 +131,10 @@ impl Host for SimHost {
         Ok(())
     }
 
-    fn adopt_received_snapshot(&mut self, last: Zxid, _digest: u64) {
+    fn adopt_received_snapshot(&mut self, last: Zxid) {
         assert!(self.log_idle());
         let (zxid, bytes) = self.receiving.take().expect("received");
-        self.adopting = Some(Snapshot { zxid, end: last, bytes });
+        self.adopting = Some(Snapshot { zxid, end: last, exact: false, bytes });
         self.out.push(Out::Adopt);
     }
 
