@@ -8,6 +8,7 @@ use std::path::Path;
 use disk_support::{Memory, disk_dir, error_txn, golden, set_data};
 use ringkeeper::base::{SessionId, Zxid};
 use ringkeeper::storage::log_scan::ScanError;
+use ringkeeper::storage::received::ReceivedSnapshot;
 use ringkeeper::storage::recovery::{Decision, log_bytes_from};
 use ringkeeper::storage::truncate::{TruncateError, truncate};
 use ringkeeper::storage::{
@@ -480,4 +481,31 @@ fn log_bytes_count_the_files_a_replay_reads() {
     assert_eq!(log_bytes_from(&dir.layout, Zxid(5)).unwrap(), sizes[1] + sizes[2]);
     assert_eq!(log_bytes_from(&dir.layout, Zxid(7)).unwrap(), sizes[1] + sizes[2]);
     assert_eq!(log_bytes_from(&dir.layout, Zxid(8)).unwrap(), sizes[2]);
+}
+
+/// Reference: zab 18, SNAP-below-log. The tree that a leader sends may be older than what was logged here.
+#[test]
+fn a_snapshot_from_the_leader_ends_the_log_that_goes_beyond_it() {
+    for sections in [(true, true), (false, false)] {
+        let dir = Dir::new();
+        dir.snapshot(0);
+        dir.log_range(1..=4);
+        dir.log_range(5..=8);
+        dir.snapshot(7);
+        let mut stream = Vec::new();
+        snapshot::stream(&mut stream, &mut Memory::small_tree(3)).unwrap();
+        let signature = 4 + b"BenWasHere".len();
+        let mut received = ReceivedSnapshot::begin(&dir.layout, Zxid(3)).unwrap();
+        received.put(&stream[..100]).unwrap();
+        received.put(&stream[100..stream.len() - signature]).unwrap();
+        let before = ["log.1", "log.5", "snapshot.0", "snapshot.7"];
+        assert!(before.iter().all(|name| dir.file(name).exists()), "{:?}", dir.names());
+        received.adopt(&dir.layout, Zxid(3), sections.0, sections.1, MAX).unwrap();
+        let found = dir.recover().unwrap();
+        assert_eq!((found.last_zxid, found.replayed), (Zxid(3), 0), "{:?}", dir.names());
+        assert!(!dir.names().iter().any(|name| name == "snapshot.7"), "{:?}", dir.names());
+        // What the leader has instead goes on from there.
+        dir.log_range(EPOCH + 1..=EPOCH + 2);
+        assert_eq!(dir.applied(), [EPOCH + 1, EPOCH + 2]);
+    }
 }

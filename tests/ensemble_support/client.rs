@@ -141,6 +141,13 @@ impl EnsembleClient {
         Ok(())
     }
 
+    /// The session goes on at this server and nowhere else.
+    pub fn moving_to(mut self, server: SocketAddr) -> EnsembleClient {
+        self.wire = None;
+        (self.servers, self.next) = (vec![server], 0);
+        self
+    }
+
     /// One handshake with one server.
     fn try_server(&mut self) -> Result<bool, Trouble> {
         let Ok(mut wire) = Wire::dial(self.server(), Duration::from_secs(1)) else {

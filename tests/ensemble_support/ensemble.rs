@@ -155,6 +155,17 @@ impl Ensemble {
         fs::write(path, text).expect("zoo.cfg");
     }
 
+    /// Undoes it.
+    pub fn remember_the_others(&self, index: usize) {
+        self.write_config(index);
+    }
+
+    /// Other further lines in everybody's zoo.cfg, from the next start on.
+    pub fn set_extra(&mut self, extra: &str) {
+        self.settings.extra = extra.to_owned();
+        (0..self.len()).for_each(|index| self.write_config(index));
+    }
+
     /// Waits until a server answers requests, whatever its role.
     pub fn wait_serving(&mut self, index: usize) -> String {
         self.waiting("a server to serve", |this| this.mode(index))
