@@ -5,15 +5,14 @@
 
 mod support;
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::fs;
 use std::time::{Duration, Instant};
 
 use ringkeeper::wire::{OpCode, Reader};
 
 use support::bodies;
 use support::client::Session;
+use support::disk::Disk;
 use support::server::{Kind, Server, available};
 
 const IMAGE_BYTES: u64 = 160 << 20;
@@ -22,38 +21,6 @@ const BALLAST_BYTES: usize = 40 << 20;
 const VALUE_BYTES: usize = 200_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT_MS: i32 = 40_000;
-
-/// A mounted image; unmounted when dropped.
-struct Disk {
-    at: PathBuf,
-    image: PathBuf,
-}
-
-fn ran(program: &str, args: &[&Path]) -> Result<(), String> {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("{program}: {error}"))?;
-    let told = String::from_utf8_lossy(&output.stderr).trim().to_string();
-    if output.status.success() { Ok(()) } else { Err(format!("{program}: {told}")) }
-}
-
-impl Disk {
-    fn mount(at: &Path, image: &Path) -> Result<Disk, String> {
-        let file = File::create(image).map_err(|error| error.to_string())?;
-        file.set_len(IMAGE_BYTES).map_err(|error| error.to_string())?;
-        let flags = [Path::new("-q"), Path::new("-m"), Path::new("0")];
-        ran("mkfs.ext4", &[&flags[..], &[image]].concat())?;
-        fs::create_dir_all(at).map_err(|error| error.to_string())?;
-        ran("mount", &[Path::new("-o"), Path::new("loop"), image, at])?;
-        Ok(Disk { at: at.to_owned(), image: image.to_owned() })
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = ran("umount", &[&self.at]);
-        let _ = fs::remove_file(&self.image);
-    }
-}
 
 fn value(n: usize) -> Vec<u8> {
     // Not compressible by any file system.
@@ -103,7 +70,7 @@ fn a_full_disk_is_announced_and_loses_nothing() {
     }
     let config = "preAllocSize=8192\nsnapCount=100000\n";
     let mut server = Server::prepare(Kind::Ours, "full-disk", config);
-    let disk = match Disk::mount(&server.dir.join("data"), &server.dir.join("image")) {
+    let disk = match Disk::make(&server.dir.join("data"), &server.dir.join("image"), IMAGE_BYTES) {
         Ok(disk) => disk,
         Err(why) => return support::skipped("full_disk", &why),
     };

@@ -123,7 +123,13 @@ fn peer_options(config: &Config) -> PeerOptions {
 pub(super) fn membership(config: &Config) -> Result<Option<Membership>, Failed> {
     let Some(ensemble) = &config.ensemble else { return Ok(None) };
     let own = ensemble.quorum.servers.get(&ensemble.my_id).ok_or_else(|| {
-        let text = format!("My id {} not in the peer list", ensemble.my_id);
+        let known: Vec<_> = ensemble.quorum.servers.keys().map(|id| id.to_string()).collect();
+        let text = format!(
+            "My id {} not in the peer list: {} must hold one of {}",
+            ensemble.my_id,
+            config.data_dir.join("myid").display(),
+            known.join(", ")
+        );
         (ExitCode::Unexpected, text)
     })?;
     let first = own.addresses.first().ok_or_else(|| {

@@ -291,6 +291,10 @@ impl EnsembleClient {
         self.call(OpCode::Create, &bodies::create_open(path, data, flags))
     }
 
+    pub fn delete(&mut self, path: &str) -> Result<Answer, Trouble> {
+        self.call(OpCode::Delete, &bodies::path_int(Some(path.as_bytes()), -1))
+    }
+
     pub fn close(&mut self) -> Result<(), Trouble> {
         self.call(OpCode::CloseSession, &[]).map(drop)
     }
