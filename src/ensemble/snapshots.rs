@@ -1,9 +1,10 @@
 //! When a snapshot is due, and the side thread that writes it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::base::prng::Prng;
+use crate::base::tally::Tally;
 use crate::storage::os;
 
 /// Reference: disk-format 10. A snapshot every `snap_count / 2` to `snap_count` transactions, or half to all of
@@ -62,9 +63,14 @@ impl SnapshotPolicy {
 pub struct SnapshotState {
     pub running: AtomicBool,
     pub failed: AtomicBool,
-    pub taken: AtomicU64,
-    pub last_ms: AtomicU64,
-    pub total_ms: AtomicU64,
+    took_ms: Mutex<Tally>,
+}
+
+impl SnapshotState {
+    /// Milliseconds of each snapshot written, for change as well.
+    pub fn took_ms(&self) -> std::sync::MutexGuard<'_, Tally> {
+        self.took_ms.lock().unwrap_or_else(|e| e.into_inner())
+    }
 }
 
 /// Writes one snapshot; given by whoever knows directories and formats.
@@ -83,12 +89,7 @@ pub fn spawn<S: Send + 'static>(
         os::lower_priority();
         let started = std::time::Instant::now();
         match write(source) {
-            Ok(()) => {
-                shared.taken.fetch_add(1, Ordering::Relaxed);
-                let ms = started.elapsed().as_millis() as u64;
-                shared.last_ms.store(ms, Ordering::Relaxed);
-                shared.total_ms.fetch_add(ms, Ordering::Relaxed);
-            }
+            Ok(()) => shared.took_ms().add(started.elapsed().as_millis() as i64),
             Err(error) => {
                 tracing::error!("the snapshot cannot be written: {error}");
                 shared.failed.store(true, Ordering::Release);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::counts::Waiting;
 use super::disk::Disk;
 use super::net::Net;
 use super::ports::{PortEvent, Ports};
@@ -58,7 +59,7 @@ pub(super) struct World {
     pub write_snapshot: Arc<WriteSnapshot>,
     pub state: Arc<SharedState>,
     /// Since when transactions wait for their flush, and how many.
-    pub flush_waits: Option<(Instant, usize)>,
+    pub flush_waits: Option<Waiting>,
     pub stopping: bool,
 }
 
@@ -75,8 +76,8 @@ impl Host for World {
             return Err(Fatal::Disk("the log is closed".to_owned()));
         };
         log.append(zxid, txn).map_err(|error| Fatal::Disk(error.to_string()))?;
-        let (_, waiting) = self.flush_waits.get_or_insert_with(|| (Instant::now(), 0));
-        *waiting += 1;
+        let fresh = || Waiting { since: Instant::now(), count: 0 };
+        self.flush_waits.get_or_insert_with(fresh).count += 1;
         if self.snapshots.appended(txn.len()) {
             self.snapshot_due = true;
             log.roll();

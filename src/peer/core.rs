@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::counts::LeaderCounts;
 use super::database::{Database, Recovered};
 use super::host::{Fatal, Host};
 use super::queue::{ApplyQueue, Attached, Pending};
 use crate::auth::Auth;
 use crate::base::{MonoMs, SessionId, Sid, WallMs, Zxid};
-use crate::pipeline::prep::PrepOptions;
+use crate::pipeline::prep::{PrepCounts, PrepOptions};
 use crate::pipeline::{ConnToken, Item};
 use crate::session::{SessionIds, password};
 use crate::tree::{OwnerOptions, path};
@@ -79,6 +80,9 @@ pub(super) struct Core {
     pub appended: Zxid,
     pub stopping: bool,
     pub sessions_expired: u64,
+    /// Of leaderships that are over, and of this one up to when it was asked last.
+    pub prep_counts: PrepCounts,
+    pub leader_counts: LeaderCounts,
     /// Nothing waits in the client cores' messages.
     pub heard_everything: bool,
     /// The own history could not be cut: the next leader is told that there is none, and sends everything.
@@ -112,7 +116,7 @@ impl Core {
 
     pub fn apply_ready(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         let Core { queue, db, attached, .. } = self;
-        db.applier.set_now(self.now);
+        db.applier.set_now(self.now, self.wall);
         queue.apply_ready(db, attached, host)
     }
 
@@ -145,7 +149,7 @@ impl Core {
     pub fn apply_appended(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         self.queue.commit(self.appended);
         let Core { queue, db, attached, .. } = self;
-        db.applier.set_now(self.now);
+        db.applier.set_now(self.now, self.wall);
         db.applier.go_quiet();
         queue.apply_all(db, attached, host)?;
         db.applier.go_live();

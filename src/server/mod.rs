@@ -10,7 +10,8 @@
 //! | [`profile`] | this server's own knobs |
 //! | [`logging`] | log output |
 //! | [`preflight`] | what the machine must offer |
-//! | [`assembly`], [`restore`], `members`, `listen`, `signals`, `commands` | start, run, stop |
+//! | [`assembly`], [`restore`], `members`, `listen`, `signals` | start, run, stop |
+//! | `commands`, `metrics` | what operators ask for |
 //! | [`exit_code`] | how the process ends |
 
 pub mod assembly;
@@ -28,6 +29,7 @@ pub mod jvm_flags;
 mod listen;
 pub mod logging;
 mod members;
+mod metrics;
 pub mod preflight;
 mod process;
 pub mod profile;

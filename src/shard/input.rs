@@ -3,11 +3,11 @@
 //! Requests of a connection are taken strictly in order. A write is forwarded at once, so writes pipeline; a read
 //! behind an unanswered write stops the input until it is answered, and so does everything behind that read.
 
-use super::conn::OutstandingWrite;
+use super::conn::{Arrivals, OutstandingWrite};
 use super::{Conn, Shard};
 use crate::auth::AuthOutcome;
 use crate::base::slab::Key;
-use crate::base::{SessionId, Zxid};
+use crate::base::{MonoMs, SessionId, Zxid};
 use crate::pipeline::messages::{ToZab, WriteRequest};
 use crate::session::clamp_timeout;
 use crate::wire::connect::ConnectRequest;
@@ -59,6 +59,8 @@ fn opening(bytes: &[u8], reads_mask: impl Fn(FourLetterWord) -> bool) -> Opening
 impl Shard {
     /// Bytes arrived.
     pub fn on_bytes(&mut self, key: Key, bytes: &[u8]) -> InputEffect {
+        let now = self.now;
+        self.counts.bytes_received += bytes.len() as u64;
         let Some(conn) = self.conns.get_mut(key) else { return InputEffect::Nothing };
         if conn.is_closing() || conn.is_command() {
             return InputEffect::Nothing;
@@ -78,11 +80,12 @@ impl Shard {
             match opening(&head[..old + new], |word| commands.reads_mask(word)) {
                 Opening::Command(word, argument) => {
                     conn.begin_command();
+                    self.links.counters.received();
                     conn.input = Vec::new();
                     return InputEffect::Command(word, argument);
                 }
                 Opening::Incomplete => {
-                    conn.input.extend_from_slice(bytes);
+                    conn.put_input(bytes, now);
                     return InputEffect::Nothing;
                 }
                 Opening::Length => {}
@@ -94,14 +97,14 @@ impl Shard {
         }
         let Some(conn) = self.conns.get_mut(key) else { return InputEffect::Nothing };
         if conn.input.is_empty() && !conn.input_waits {
-            let taken = self.take_frames(key, bytes);
+            let taken = self.take_frames(key, bytes, &mut Arrivals::default());
             if let Some(conn) = self.conns.get_mut(key)
                 && !conn.is_closing()
             {
-                conn.input.extend_from_slice(&bytes[taken..]);
+                conn.put_input(&bytes[taken..], now);
             }
         } else {
-            conn.input.extend_from_slice(bytes);
+            conn.put_input(bytes, now);
             if !conn.input_waits {
                 self.process_input(key);
             }
@@ -114,12 +117,14 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.input_waits = false;
         let input = std::mem::take(&mut conn.input);
-        let taken = self.take_frames(key, &input);
+        let mut arrivals = std::mem::take(&mut conn.arrivals);
+        let taken = self.take_frames(key, &input, &mut arrivals);
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.is_closing() {
             return;
         }
         conn.input = input;
+        conn.arrivals = arrivals;
         conn.input.drain(..taken);
         if conn.input.is_empty() {
             conn.input = Vec::new();
@@ -129,8 +134,9 @@ impl Shard {
         }
     }
 
-    /// Takes whole frames from the front of `bytes`; answers how many bytes that was.
-    fn take_frames(&mut self, key: Key, bytes: &[u8]) -> usize {
+    /// Takes whole frames from the front of `bytes`, of which `arrivals` knows those that waited; answers how many
+    /// bytes that was.
+    fn take_frames(&mut self, key: Key, bytes: &[u8], arrivals: &mut Arrivals) -> usize {
         let mut taken = 0;
         loop {
             let rest = &bytes[taken..];
@@ -141,8 +147,12 @@ impl Shard {
                 return taken;
             }
             let Some(frame) = rest.get(4..4 + len as usize) else { return taken };
-            match self.take_frame(key, frame) {
-                Step::Done => taken += 4 + frame.len(),
+            let came = arrivals.of(4 + frame.len()).unwrap_or(self.now);
+            match self.take_frame(key, frame, came) {
+                Step::Done => {
+                    taken += 4 + frame.len();
+                    arrivals.take(4 + frame.len());
+                }
                 Step::Wait => {
                     if let Some(conn) = self.conns.get_mut(key) {
                         conn.input_waits = true;
@@ -165,7 +175,8 @@ impl Shard {
         self.close(key);
     }
 
-    fn take_frame(&mut self, key: Key, frame: &[u8]) -> Step {
+    /// `came`: when its last byte did.
+    fn take_frame(&mut self, key: Key, frame: &[u8], came: MonoMs) -> Step {
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         if conn.is_closing() {
             return Step::Closed;
@@ -195,9 +206,9 @@ impl Shard {
             ),
             None => self.answer_and_close(key, header.xid, Zxid::NONE, ErrorCode::Unimplemented),
             Some(op) if op.is_write() || (op == OpCode::Sync && self.forward_sync) => {
-                self.forward_write(key, active.session, header, op, body)
+                self.forward_write(key, active.session, header, op, body, came)
             }
-            Some(op) => self.read(key, header.xid, op, body),
+            Some(op) => self.read(key, header.xid, op, body, came),
         }
     }
 
@@ -226,7 +237,9 @@ impl Shard {
         }
         let (min, max) = (self.options.session_timeout_ms_min, self.options.session_timeout_ms_max);
         let timeout_ms = clamp_timeout(request.timeout_ms, min, max);
-        conn.begin_connecting(&request);
+        conn.begin_connecting(&request, self.now);
+        self.counts.connects += 1;
+        self.counts.revalidations += u64::from(request.session_id != 0);
         let conn = self.token(key);
         self.send_to_zab(if request.session_id == 0 {
             ToZab::CreateSession { conn, timeout_ms }
@@ -291,7 +304,9 @@ impl Shard {
         count_received(conn, &self.links.counters);
         count_sent(conn, &self.links.counters);
         let header = ReplyHeader { xid: header.xid, zxid: Zxid::ZERO, err: 0 };
+        let before = conn.output.len();
         encode_reply(&mut conn.output, header, |out| out.put_buffer(None));
+        self.counts.sent(conn.output.len() - before);
         Self::mark_dirty(&mut self.dirty, key, conn);
         Step::Done
     }
@@ -303,6 +318,7 @@ impl Shard {
         header: RequestHeader,
         op: OpCode,
         body: &[u8],
+        came: MonoMs,
     ) -> Step {
         let over = self.outstanding >= self.options.outstanding_limit;
         let backlog = self.has_backlog() || self.forward.bytes.len() > FORWARD_BYTES_MAX;
@@ -323,7 +339,8 @@ impl Shard {
             body: start..self.forward.bytes.len() as u32,
             identities: conn.identities.clone(),
         });
-        conn.writes.push_back(OutstandingWrite { xid: header.xid, op, since: self.now });
+        let forwarded = self.now;
+        conn.writes.push_back(OutstandingWrite { xid: header.xid, op, since: came, forwarded });
         self.outstanding += 1;
         count_received(conn, &self.links.counters);
         self.touch(key);
@@ -340,14 +357,14 @@ impl Shard {
         }
     }
 
-    fn read(&mut self, key: Key, xid: i32, op: OpCode, body: &[u8]) -> Step {
+    fn read(&mut self, key: Key, xid: i32, op: OpCode, body: &[u8], came: MonoMs) -> Step {
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         if !conn.writes.is_empty() || conn.output_is_high(self.options.out_bytes_high) {
             return Step::Wait;
         }
         count_received(conn, &self.links.counters);
         self.touch(key);
-        self.answer_read(key, xid, op, body);
+        self.answer_read(key, xid, op, body, came);
         Step::Done
     }
 
@@ -358,7 +375,9 @@ impl Shard {
             return;
         }
         count_sent(conn, &self.links.counters);
+        let before = conn.output.len();
         encode_header_only(&mut conn.output, xid, zxid, err);
+        self.counts.sent(conn.output.len() - before);
         Self::mark_dirty(&mut self.dirty, key, conn);
     }
 

@@ -10,6 +10,7 @@
 //! it, and never an event for what a read already showed.
 
 mod conn;
+mod counts;
 mod deliver;
 mod input;
 mod reads;
@@ -35,6 +36,7 @@ use crate::watch::WatchTable;
 use crate::wire::four_letter::FourLetterWord;
 
 pub use conn::{Conn, ConnStats};
+pub use counts::ShardCounts;
 pub use input::InputEffect;
 pub use report::{ConnReport, CounterSnapshot, ShardCounters, ShardReport, WatchDump};
 
@@ -158,6 +160,7 @@ pub struct Shard {
     touched: Vec<Key>,
     /// A read's body while it is made.
     scratch: Vec<u8>,
+    counts: Box<ShardCounts>,
     /// Milliseconds now, taken once per wake-up.
     now: MonoMs,
     stopping: bool,
@@ -194,6 +197,7 @@ impl Shard {
             resume: Vec::new(),
             touched: Vec::new(),
             scratch: Vec::new(),
+            counts: Box::default(),
             now: 0,
             stopping: false,
             suspended: false,
@@ -245,7 +249,8 @@ impl Shard {
         }
         if !self.forward.requests.is_empty() {
             let empty = RequestBatch { shard: self.id, ..RequestBatch::default() };
-            let batch = std::mem::replace(&mut self.forward, empty);
+            let mut batch = std::mem::replace(&mut self.forward, empty);
+            batch.sent_at = self.now;
             self.send_to_zab(ToZab::Requests(batch));
         }
         // A wake costs both cores a system call: only for a reason.
@@ -289,6 +294,7 @@ impl Shard {
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
             let late = conn.is_sessionless() && now - conn.last_heard > limit;
+            self.counts.sessionless_expired += u64::from(late);
             if late || conn.lingers(now) {
                 doomed.push(key);
             }
@@ -339,17 +345,32 @@ impl Shard {
     pub fn remove_conn(&mut self, key: Key) {
         let Some(conn) = self.conns.remove(key) else { return };
         if !conn.is_closing() {
+            self.counts.drops += 1;
             self.outstanding -= conn.writes.len();
             self.watches.remove_watcher(key);
         }
         self.publish_gauges();
     }
 
+    /// A connection was turned away.
+    pub fn note_rejected(&mut self) {
+        self.counts.rejected += 1;
+    }
+
+    /// A request was answered, `since` it came: in both accounts of latency.
+    fn note_latency(&mut self, is_update: bool, since: MonoMs) {
+        let ms = (self.now - since).max(0);
+        self.links.counters.latency(ms);
+        let samples = if is_update { &mut self.counts.updates } else { &mut self.counts.reads };
+        samples.add(ms);
+    }
+
     /// A four-letter word has its answer.
     pub fn finish_command(&mut self, key: Key, answer: &[u8]) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.output.extend_from_slice(answer);
-        self.links.counters.command();
+        // A four-letter word counts as one packet each way.
+        self.links.counters.sent();
         Self::mark_dirty(&mut self.dirty, key, conn);
         self.close(key);
     }

@@ -3,8 +3,8 @@
 use super::Shard;
 use super::input::count_sent;
 use crate::auth::{Auth, Identities, mask_digests};
-use crate::base::Zxid;
 use crate::base::slab::Key;
+use crate::base::{MonoMs, Zxid};
 use crate::tree::{NodeView, View};
 use crate::watch::WatchKind;
 use crate::wire::acl::perms;
@@ -58,7 +58,14 @@ impl Asker<'_> {
 }
 
 impl Shard {
-    pub(super) fn answer_read(&mut self, key: Key, xid: i32, op: OpCode, body: &[u8]) {
+    pub(super) fn answer_read(
+        &mut self,
+        key: Key,
+        xid: i32,
+        op: OpCode,
+        body: &[u8],
+        came: MonoMs,
+    ) {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         let (zxid, answer) = self.make_answer(key, op, body, &mut out);
@@ -68,7 +75,12 @@ impl Shard {
         {
             self.watches.add(&java_text(path), key, kind);
         }
-        self.send_answer(key, xid, op, zxid, &answer, &out);
+        if answer.err == ErrorCode::Ok
+            && let Ok(Some(path)) = Reader::new(body).ustring()
+        {
+            self.counts.has_read(op, path, &out);
+        }
+        self.send_answer(key, (xid, op, came), zxid, &answer, &out);
         if out.capacity() > 1 << 20 {
             out = Vec::new();
         }
@@ -138,8 +150,7 @@ impl Shard {
     fn send_answer(
         &mut self,
         key: Key,
-        xid: i32,
-        op: OpCode,
+        (xid, op, came): (i32, OpCode, MonoMs),
         zxid: Zxid,
         answer: &Answer<'_>,
         body: &[u8],
@@ -153,15 +164,20 @@ impl Shard {
         let xid = if op == OpCode::Ping { crate::wire::request::xid::PING } else { xid };
         let with_body = answer.err == ErrorCode::Ok || answer.body_with_error;
         let header = ReplyHeader { xid, zxid, err: answer.err.code() };
+        let before = conn.output.len();
         encode_reply(&mut conn.output, header, |out| {
             if with_body {
                 out.extend_from_slice(body);
             }
         });
+        match op {
+            OpCode::Ping => self.counts.sent(conn.output.len() - before),
+            _ => self.counts.responded(conn.output.len() - before),
+        }
         count_sent(conn, &self.links.counters);
-        conn.stats.answered(op, xid, zxid.0, 0, now);
-        self.links.counters.latency(0);
+        conn.stats.answered(op, xid, zxid.0, (now - came).max(0), now);
         Self::mark_dirty(&mut self.dirty, key, conn);
+        self.note_latency(false, came);
     }
 
     fn who_am_i<'b>(&self, key: Key, out: &mut Vec<u8>) -> Answer<'b> {

@@ -80,7 +80,11 @@ impl Shard {
                 Replay::Register(path, kind) => self.watches.add(&java_text(path), key, kind),
                 Replay::Fire(event, path) => {
                     let Some(conn) = self.conns.get_mut(key) else { continue };
+                    let before = conn.output.len();
                     encode_watch_event(&mut conn.output, event, &java_text(path), Zxid::NONE);
+                    let frame_bytes = conn.output.len() - before;
+                    self.counts.watch_bytes += (frame_bytes - 4) as u64;
+                    self.counts.sent(frame_bytes);
                     count_sent(conn, &self.links.counters);
                     Self::mark_dirty(&mut self.dirty, key, conn);
                 }

@@ -166,7 +166,8 @@ impl Zab {
                 self.pending.push_back(Pending::Item(ready));
             }
             ToZab::Touches(touches) => self.sessions.apply_touches(touches),
-            ToZab::Report(_) | ToZab::SnapshotAdopted(_) | ToZab::Shutdown => {}
+            ToZab::Report(_) | ToZab::ResetCounts | ToZab::SnapshotAdopted(_) | ToZab::Shutdown => {
+            }
         }
     }
 
