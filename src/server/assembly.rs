@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::commands::Commands;
 use super::config_auth::AuthProvider;
 use super::profile::Pin;
-use super::{Config, ExitCode, Loaded, listen, members, preflight, restore, signals};
+use super::{
+    Config, ExitCode, Loaded, limits, listen, members, preflight, restore, signals, unserved,
+};
 use crate::auth::{Auth, AuthConfig, DigestAlgorithm};
 use crate::base::MonoMs;
 use crate::base::limits::{SHARD_MAILBOX_SLOTS, ZAB_INBOX_SLOTS};
@@ -18,7 +20,7 @@ use crate::peer::{Fatal, Recovered};
 use crate::pipeline::Mailbox;
 use crate::pipeline::messages::{ToShard, ToZab};
 use crate::shard::runtime::{self, RunningShard, RuntimeOptions, ShardWaker};
-use crate::shard::{Admission, Links, ShardCounters, ShardOptions};
+use crate::shard::{Links, ShardCounters, ShardOptions};
 use crate::storage::{DataLayout, LogOptions};
 
 /// Free bytes below which the disk is called nearly full.
@@ -39,39 +41,12 @@ pub fn run(loaded: Loaded) -> ExitCode {
         );
         return ExitCode::Invocation;
     }
-    warn_of_the_unserved(&config);
+    unserved::warn(&config);
     match start(&config) {
         Ok(server) => server.run_to_end(),
         Err((code, text)) => {
             tracing::error!("{text}");
             code
-        }
-    }
-}
-
-/// Settings that are read and have no effect in this version: each gets one line.
-fn warn_of_the_unserved(config: &Config) {
-    let (throttle, peers) = (&config.throttle, &config.peers);
-    let ensemble = config.ensemble.is_some();
-    let unserved = [
-        ("request_throttle_max_requests", throttle.requests_max > 0),
-        ("throttled_op_wait_time", throttle.throttled_op_wait_ms > 0),
-        ("largeRequestThreshold", throttle.large_request_bytes_min > 0),
-        ("connection_throttle_tokens", throttle.connection_tokens > 0),
-        ("enableEagerACLCheck", config.auth.eager_acl_check),
-        ("quorum.auth.enableSasl", config.peers.sasl),
-        ("java.security.auth.login.config (SASL)", config.auth.jaas_file.is_some()),
-        ("audit.enable", config.observability.audit),
-        ("client.portUnification (TLS)", config.client_tls.port_unification),
-        ("readonlymode.enabled", config.clients.read_only_mode),
-        ("reconfigEnabled", ensemble && peers.reconfig_enabled),
-        ("localSessionsEnabled", ensemble && peers.local_sessions),
-        ("observerMasterPort", ensemble && peers.observer_master_port > 0),
-        ("oraclePath", ensemble && peers.oracle_path.is_some()),
-    ];
-    for (key, is_set) in unserved {
-        if is_set {
-            tracing::warn!("{key} is set and has no effect in this version");
         }
     }
 }
@@ -117,9 +92,10 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
         .collect();
     let counters: Vec<_> = wakers.iter().map(|_| Arc::new(ShardCounters::default())).collect();
     let state = Arc::new(SharedState::new(restored.tree.tree().clone()));
+    let admission = Arc::new(limits::admission(config, epoch));
     let commands = Arc::new(Commands::new(
         config,
-        state.clone(),
+        (state.clone(), admission.clone()),
         to_zab.clone(),
         mailboxes.clone(),
         counters.clone(),
@@ -128,7 +104,6 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
     let tree = restored.tree.tree().clone();
     let around = Around { auth: &auth, inbox: &to_zab, mailboxes: &mailboxes, wake, state, epoch };
     let core = start_core(config, layout, restored, around)?;
-    let admission = Arc::new(Admission::default());
     let mut shards = Vec::new();
     for (id, listeners) in listeners.into_iter().enumerate() {
         let links = Links {
@@ -277,6 +252,9 @@ fn shard_options(config: &Config) -> ShardOptions {
         out_bytes_high: profile.client_out_bytes_high,
         out_bytes_max: profile.client_out_bytes_max,
         read_chunk_bytes: profile.client_read_chunk_bytes,
+        throttle: limits::throttle(config),
+        // On a server of its own the check that follows is the same one.
+        eager_acl: config.auth.eager_acl_check && config.ensemble.is_some(),
     }
 }
 

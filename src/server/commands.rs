@@ -26,7 +26,8 @@ use crate::pipeline::Mailbox;
 use crate::pipeline::messages::{Report, ToShard, ToZab};
 use crate::shard::runtime::wall_ms;
 use crate::shard::{
-    CommandHandler, ConnReport, CounterSnapshot, PendingAnswer, ShardCounters, ShardReport,
+    Admission, CommandHandler, ConnReport, CounterSnapshot, PendingAnswer, ShardCounters,
+    ShardReport,
 };
 use crate::tree::Tree;
 use crate::wire::OpCode;
@@ -67,6 +68,7 @@ fn wants_lists(word: FourLetterWord) -> bool {
 /// What does not change while the server runs, and the ways to the cores. Shared by the client cores.
 struct Shared {
     state: Arc<SharedState>,
+    admission: Arc<Admission>,
     counters: Vec<Arc<ShardCounters>>,
     whitelist: Whitelist,
     conf: ConfReport,
@@ -89,7 +91,7 @@ pub struct Commands {
 impl Commands {
     pub fn new(
         config: &Config,
-        state: Arc<SharedState>,
+        (state, admission): (Arc<SharedState>, Arc<Admission>),
         to_zab: Arc<Mailbox<ToZab>>,
         mailboxes: Vec<Arc<Mailbox<ToShard>>>,
         counters: Vec<Arc<ShardCounters>>,
@@ -101,6 +103,7 @@ impl Commands {
             Whitelist::new(&config.clients.four_letter_whitelist, config.clients.read_only_mode);
         let shared = Shared {
             state,
+            admission,
             counters,
             whitelist,
             conf: conf_report(config, &snap_dir, &log_dir),
@@ -334,6 +337,7 @@ impl Shared {
             max_file_descriptors: max,
             auth_failed: counters.auth_failed as i64,
             uptime_ms: self.epoch.elapsed().as_millis() as i64,
+            connection_drop_probability: self.admission.connection_drop_chance(),
             ..MonitorReport::default()
         }
     }

@@ -42,6 +42,12 @@ fn of_shard(metrics: &mut Metrics, counts: &ShardCounts) {
         (Counter::BytesReceived, counts.bytes_received),
         (Counter::ResponseBytes, counts.response_bytes),
         (Counter::WatchBytes, counts.watch_bytes),
+        (Counter::ThrottleWait, counts.throttle_waits),
+        (Counter::ThrottledOps, counts.throttled_ops),
+        (Counter::StaleRequests, counts.stale),
+        (Counter::StaleRequestsDropped, counts.stale_dropped),
+        (Counter::StaleReplies, counts.stale_replies),
+        (Counter::LargeRequestsRejected, counts.large_rejected),
     ] {
         metrics.count(counter, value as i64);
     }
@@ -53,6 +59,8 @@ fn of_shard(metrics: &mut Metrics, counts: &ShardCounts) {
     ] {
         metrics.merge_basic(basic, tally);
     }
+    metrics.merge_basic(Basic::ConnectionTokenDeficit, &counts.token_deficit);
+    metrics.merge_advanced(Advanced::ThrottleQueueTime, &counts.throttle_ms);
     metrics.merge_set(BasicSet::ReadPerNamespace, &counts.read);
 }
 

@@ -10,7 +10,7 @@
 //! | [`profile`] | this server's own knobs |
 //! | [`logging`] | log output |
 //! | [`preflight`] | what the machine must offer |
-//! | [`assembly`], [`restore`], `members`, `listen`, `signals` | start, run, stop |
+//! | [`assembly`], [`restore`], `members`, `listen`, `limits`, `unserved`, `signals` | start, run, stop |
 //! | `commands`, `metrics` | what operators ask for |
 //! | [`exit_code`] | how the process ends |
 
@@ -26,6 +26,7 @@ pub mod config_settings;
 mod config_unknown;
 pub mod exit_code;
 pub mod jvm_flags;
+mod limits;
 mod listen;
 pub mod logging;
 mod members;
@@ -38,6 +39,7 @@ pub mod restore;
 pub mod server_lines;
 mod signals;
 mod suggest;
+mod unserved;
 
 #[cfg(test)]
 mod config_tests;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::throttle::Held;
 use crate::auth::Identities;
 use crate::base::{MonoMs, SessionId, WallMs};
 use crate::wire::OpCode;
@@ -107,6 +108,8 @@ pub struct OutstandingWrite {
     /// When it came, and when it was forwarded.
     pub since: MonoMs,
     pub forwarded: MonoMs,
+    /// Bytes of its frame, if it is a large one.
+    pub large_bytes: u32,
 }
 
 /// What `cons` and `stat` print about a connection.
@@ -159,6 +162,10 @@ pub struct Conn {
     pub writes: VecDeque<OutstandingWrite>,
     /// Input stopped at a frame that must wait.
     pub input_waits: bool,
+    /// How the first request of the input stands with the throttler.
+    pub held: Held,
+    /// It has waited for the throttler, and so has what is behind it.
+    pub was_held: bool,
     pub dirty: bool,
     /// A task waits until the socket takes more.
     pub flushing: bool,
@@ -187,6 +194,8 @@ impl Conn {
             sent: 0,
             writes: VecDeque::new(),
             input_waits: false,
+            held: Held::No,
+            was_held: false,
             dirty: false,
             flushing: false,
             touch_pending: false,

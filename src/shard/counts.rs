@@ -27,6 +27,18 @@ pub struct ShardCounts {
     /// Without the lengths of frames.
     pub response_bytes: u64,
     pub watch_bytes: u64,
+    /// Missing tokens of the connection throttle, for each handshake.
+    pub token_deficit: Tally,
+    /// Times that a connection began to wait for the throttler, how long each request waited there (none is counted
+    /// while it is off), and those answered ThrottledOp.
+    pub throttle_waits: u64,
+    pub throttle_ms: Samples,
+    pub throttled_ops: u64,
+    /// Stale requests that were taken all the same, that were dropped, and answers that nobody waited for.
+    pub stale: u64,
+    pub stale_dropped: u64,
+    pub stale_replies: u64,
+    pub large_rejected: u64,
     /// Of answers and events, without their lengths.
     pub response_sizes: Sizes,
     /// Watchers told, for each event that anybody here was told of.

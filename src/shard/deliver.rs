@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::conn::Active;
 use super::input::count_sent;
+use super::throttle::Held;
 use super::{Shard, ShardCounts};
 use crate::auth::Auth;
 use crate::base::slab::Key;
@@ -202,10 +203,10 @@ impl Shard {
     /// A write's answer. Answers come in the order in which writes were forwarded.
     fn complete(&mut self, key: Key, header: ReplyHeader, body: &[u8]) {
         let now = self.now;
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.is_closing() {
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| !conn.is_closing()) else {
+            self.counts.stale_replies += 1;
             return;
-        }
+        };
         let Some(write) = conn.writes.pop_front() else {
             tracing::error!("{}: answer to xid {} without a request", conn.peer, header.xid);
             self.close(key);
@@ -213,6 +214,7 @@ impl Shard {
         };
         assert_eq!(write.xid, header.xid, "answers out of order on {}", conn.peer);
         self.outstanding -= 1;
+        self.links.admission.finished(write.large_bytes);
         let before = conn.output.len();
         encode_reply(&mut conn.output, header, |out| out.extend_from_slice(body));
         self.counts.responded(conn.output.len() - before);
@@ -224,7 +226,7 @@ impl Shard {
         Self::mark_dirty(&mut self.dirty, key, conn);
         if write.op == OpCode::CloseSession {
             self.close(key);
-        } else if conn.input_waits {
+        } else if conn.input_waits && conn.held != Held::Waits {
             self.resume.push(key);
         }
         self.note_latency(true, write.since);

@@ -4,6 +4,7 @@
 //! behind an unanswered write stops the input until it is answered, and so does everything behind that read.
 
 use super::conn::{Arrivals, OutstandingWrite};
+use super::throttle::{Held, Verdict};
 use super::{Conn, Shard};
 use crate::auth::AuthOutcome;
 use crate::base::slab::Key;
@@ -28,7 +29,7 @@ pub enum InputEffect {
 const FORWARD_BYTES_MAX: usize = 8 << 20;
 
 /// How far one frame got.
-enum Step {
+pub(super) enum Step {
     /// Taken.
     Done,
     /// It must wait for something; the input stays as it is.
@@ -125,6 +126,7 @@ impl Shard {
         }
         conn.input = input;
         conn.arrivals = arrivals;
+        conn.was_held &= conn.input_waits;
         conn.input.drain(..taken);
         if conn.input.is_empty() {
             conn.input = Vec::new();
@@ -146,16 +148,23 @@ impl Shard {
                 self.refuse_length(key, len);
                 return taken;
             }
+            if !self.links.admission.takes_frame(len as usize) {
+                self.refuse_large(key, len);
+                return taken;
+            }
             let Some(frame) = rest.get(4..4 + len as usize) else { return taken };
             let came = arrivals.of(4 + frame.len()).unwrap_or(self.now);
             match self.take_frame(key, frame, came) {
                 Step::Done => {
                     taken += 4 + frame.len();
                     arrivals.take(4 + frame.len());
+                    self.unhold(key);
                 }
                 Step::Wait => {
                     if let Some(conn) = self.conns.get_mut(key) {
                         conn.input_waits = true;
+                        // It waits for something else, and what is behind it does not wait for the throttler.
+                        conn.was_held &= conn.held == Held::Waits;
                         if conn.active().is_some() {
                             self.touch(key);
                         }
@@ -165,6 +174,22 @@ impl Shard {
                 Step::Closed => return taken,
             }
         }
+    }
+
+    fn unhold(&mut self, key: Key) {
+        if self.options.throttle.is_some()
+            && let Some(conn) = self.conns.get_mut(key)
+        {
+            conn.held = Held::No;
+        }
+    }
+
+    fn refuse_large(&mut self, key: Key, len: i32) {
+        if let Some(conn) = self.conns.get(key) {
+            tracing::warn!("{}: Rejecting large request of {len} bytes: closing", conn.peer);
+        }
+        self.counts.large_rejected += 1;
+        self.close(key);
     }
 
     fn refuse_length(&mut self, key: Key, len: i32) {
@@ -195,21 +220,43 @@ impl Shard {
             return Step::Closed;
         };
         let body = r.rest();
-        match OpCode::from_code(header.op).filter(|op| op.is_client_request()) {
-            Some(OpCode::Auth) => self.authenticate(key, header, body),
-            Some(OpCode::Sasl) => self.sasl(key, header, body),
-            _ if !self.links.auth.meets_enforced(&conn.identities) => self.answer_and_close(
-                key,
-                header.xid,
-                Zxid::ZERO,
-                ErrorCode::SessionClosedRequireSaslAuth,
-            ),
+        let op = OpCode::from_code(header.op).filter(|op| op.is_client_request());
+        match op {
+            Some(OpCode::Auth) => return self.authenticate(key, header, body),
+            Some(OpCode::Sasl) => return self.sasl(key, header, body),
+            _ if !self.links.auth.meets_enforced(&conn.identities) => {
+                let code = ErrorCode::SessionClosedRequireSaslAuth;
+                return self.answer_and_close(key, header.xid, Zxid::ZERO, code);
+            }
+            _ => {}
+        }
+        match self.ask_throttle(key, op, came) {
+            Verdict::GoOn => {}
+            Verdict::Refuse => return self.refuse_throttled(key, header.xid, came),
+            Verdict::Step(step) => return step,
+        }
+        match op {
             None => self.answer_and_close(key, header.xid, Zxid::NONE, ErrorCode::Unimplemented),
             Some(op) if op.is_write() || (op == OpCode::Sync && self.forward_sync) => {
                 self.forward_write(key, active.session, header, op, body, came)
             }
             Some(op) => self.read(key, header.xid, op, body, came),
         }
+    }
+
+    /// Behind the answers to what was sent before it.
+    fn refuse_throttled(&mut self, key: Key, xid: i32, came: MonoMs) -> Step {
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
+        if !conn.writes.is_empty() {
+            return Step::Wait;
+        }
+        count_received(conn, &self.links.counters);
+        self.touch(key);
+        let zxid = self.links.tree.applied();
+        self.drain_to(zxid);
+        self.answer(key, xid, zxid, ErrorCode::ThrottledOp);
+        self.note_latency(false, came);
+        Step::Done
     }
 
     /// Checks of the handshake in the reference's order (client-protocol 4.3).
@@ -221,6 +268,11 @@ impl Shard {
                 return Step::Closed;
             }
         };
+        let Some(deficit) = self.links.admission.connect(self.now, request.session_id != 0) else {
+            return self.refuse_connect(key);
+        };
+        self.counts.token_deficit.add(deficit);
+        self.counts.connects += 1;
         let applied = self.links.tree.applied();
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         count_received(conn, &self.links.counters);
@@ -238,7 +290,6 @@ impl Shard {
         let (min, max) = (self.options.session_timeout_ms_min, self.options.session_timeout_ms_max);
         let timeout_ms = clamp_timeout(request.timeout_ms, min, max);
         conn.begin_connecting(&request, self.now);
-        self.counts.connects += 1;
         self.counts.revalidations += u64::from(request.session_id != 0);
         let conn = self.token(key);
         self.send_to_zab(if request.session_id == 0 {
@@ -252,6 +303,18 @@ impl Shard {
             }
         });
         Step::Done
+    }
+
+    fn refuse_connect(&mut self, key: Key) -> Step {
+        if let Some(conn) = self.conns.get(key) {
+            let peer = conn.peer;
+            tracing::warn!(
+                "Closing session 0x0 of {peer}: Connection throttle rejected connection"
+            );
+        }
+        self.counts.rejected += 1;
+        self.close(key);
+        Step::Closed
     }
 
     /// Handled where it arrives: the identity counts for requests received after it.
@@ -329,6 +392,12 @@ impl Shard {
         {
             return Step::Wait;
         }
+        if self.options.eager_acl
+            && let Some(code) = self.eager_refusal(key, op, body)
+        {
+            return self.refuse_eagerly(key, header.xid, code);
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         let start = self.forward.bytes.len() as u32;
         self.forward.bytes.extend_from_slice(body);
         self.forward.requests.push(WriteRequest {
@@ -340,10 +409,24 @@ impl Shard {
             identities: conn.identities.clone(),
         });
         let forwarded = self.now;
-        conn.writes.push_back(OutstandingWrite { xid: header.xid, op, since: came, forwarded });
+        let large_bytes = self.links.admission.begun(RequestHeader::WIRE_BYTES + body.len());
+        let write = OutstandingWrite { xid: header.xid, op, since: came, forwarded, large_bytes };
+        conn.writes.push_back(write);
         self.outstanding += 1;
         count_received(conn, &self.links.counters);
         self.touch(key);
+        Step::Done
+    }
+
+    /// Behind the answers to what was sent before it.
+    fn refuse_eagerly(&mut self, key: Key, xid: i32, code: ErrorCode) -> Step {
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
+        if !conn.writes.is_empty() {
+            return Step::Wait;
+        }
+        count_received(conn, &self.links.counters);
+        self.touch(key);
+        self.answer(key, xid, Zxid::ZERO, code);
         Step::Done
     }
 
@@ -390,15 +473,15 @@ impl Shard {
     /// Reads no more, sends what there is, then closes. Watches go at once.
     pub fn close(&mut self, key: Key) {
         let now = self.now;
+        self.drop_throttled(key);
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.is_closing() {
             return;
         }
         conn.begin_closing(now);
-        self.outstanding -= conn.writes.len();
-        conn.writes.clear();
         conn.wake_reader();
         Self::mark_dirty(&mut self.dirty, key, conn);
+        self.forget_writes(key);
         self.watches.remove_watcher(key);
     }
 }

@@ -39,13 +39,13 @@ impl From<DecodeError> for Answer<'_> {
 }
 
 /// Who asks.
-struct Asker<'s> {
-    auth: &'s Auth,
-    identities: &'s Identities,
+pub(super) struct Asker<'s> {
+    pub(super) auth: &'s Auth,
+    pub(super) identities: &'s Identities,
 }
 
 impl Asker<'_> {
-    fn may(&self, node: &NodeView<'_>, perms: i32) -> bool {
+    pub(super) fn may(&self, node: &NodeView<'_>, perms: i32) -> bool {
         let Some(acl) = node.acl() else { return false };
         if acl.world_perms() & perms != 0 {
             return true;

@@ -288,6 +288,8 @@ impl World {
             out_bytes_high: OUT_BYTES_HIGH,
             out_bytes_max: OUT_BYTES_MAX,
             read_chunk_bytes: READ_CHUNK_BYTES,
+            throttle: None,
+            eager_acl: false,
         };
         World {
             shard: Shard::new(0, options, links.clone()),
