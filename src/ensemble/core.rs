@@ -29,6 +29,11 @@ const WAKE: u64 = 1;
 /// Milliseconds until a disk that is nearly full is announced again.
 const SPACE_WARNING_MS: MonoMs = 10_000;
 
+const STANDALONE_LOW: &str = "writes are refused until there is more room than \
+     ringkeeper.disk.reserveBytes; reads go on, and sessions end as they should";
+const MEMBER_LOW: &str = "free space, or the next write that does not fit stops this server \
+     (nothing acknowledged is lost)";
+
 /// Settings of the loop.
 #[derive(Clone, Debug)]
 pub struct CoreOptions {
@@ -104,6 +109,7 @@ pub struct ZabCore {
     /// Links whose input could not be taken to its end.
     held_back: Vec<LinkId>,
     next_space_warning: MonoMs,
+    space_warning: &'static str,
     counts: Box<CoreCounts>,
     /// What the flush under way began with.
     flushing: Option<Waiting>,
@@ -133,6 +139,7 @@ impl ZabCore {
                 Some(Ports::open(ports, links, &mut net)?)
             }
         };
+        let space_warning = if ports.is_some() { MEMBER_LOW } else { STANDALONE_LOW };
         let log = parts.disk.open_log().map_err(|fatal| fatal.to_string())?;
         let world = World {
             log: Some(log),
@@ -144,6 +151,7 @@ impl ZabCore {
             snapshots: parts.snapshots,
             snapshot_state: Arc::default(),
             snapshot_due: false,
+            space_low: false,
             write_snapshot: parts.write_snapshot,
             state: parts.state,
             flush_waits: None,
@@ -161,6 +169,7 @@ impl ZabCore {
             wake_armed: false,
             held_back: Vec::new(),
             next_space_warning: 0,
+            space_warning,
             counts: Box::default(),
             flushing: None,
         })
@@ -198,12 +207,12 @@ impl ZabCore {
         let now = self.mono_ms();
         self.peer.set_time(now, wall_ms());
         self.take_completions()?;
+        self.look_at_space(now);
         self.take_port_events(now)?;
         self.take_inbox()?;
         self.peer.set_heard_everything(self.inbox.is_empty());
         self.peer.end_turn(&mut self.world)?;
         self.take_port_events(now)?;
-        self.warn_of_low_space(now);
         self.submit()?;
         if self.world.snapshot_state.failed.load(Ordering::Acquire) {
             return Err(CoreExit::Snapshot);
@@ -380,18 +389,21 @@ impl ZabCore {
         }
     }
 
-    /// A full disk is announced before it is full. The look costs a load, so it is taken in every turn.
-    fn warn_of_low_space(&mut self, now: MonoMs) {
-        if now < self.next_space_warning {
-            return;
-        }
-        if self.world.log.as_ref().is_some_and(|log| log.space_low()) {
+    /// A full disk is announced, and on a standalone server closed to writers, before it is full. The look costs a
+    /// load, so it is taken in every turn.
+    fn look_at_space(&mut self, now: MonoMs) {
+        let Some(log) = &self.world.log else { return };
+        let was_low = self.world.space_low;
+        let low = if was_low { !log.space_ample() } else { log.space_low() };
+        if low && (!was_low || now >= self.next_space_warning) {
             self.next_space_warning = now + SPACE_WARNING_MS;
-            tracing::error!(
-                "the disk of the log is nearly full: free space, or the next write that does not fit \
-                 stops this server (nothing acknowledged is lost)"
-            );
+            tracing::error!("the disk of the log is nearly full: {}", self.space_warning);
         }
+        if was_low && !low {
+            tracing::info!("the disk of the log has room again: writes are taken");
+        }
+        self.world.space_low = low;
+        self.peer.set_space_low(low);
     }
 
     /// Sleeps until a completion, a wake-up or the next thing to do by the clock.

@@ -90,6 +90,9 @@ pub fn spawn<S: Send + 'static>(
         let started = std::time::Instant::now();
         match write(source) {
             Ok(()) => shared.took_ms().add(started.elapsed().as_millis() as i64),
+            Err(error) if is_full(&error) => {
+                tracing::error!("no room for a snapshot: {error}; the next one will be tried");
+            }
             Err(error) => {
                 tracing::error!("the snapshot cannot be written: {error}");
                 shared.failed.store(true, Ordering::Release);
@@ -101,6 +104,12 @@ pub fn spawn<S: Send + 'static>(
         tracing::error!("no thread for a snapshot: {error}; the next one will be tried");
         state.running.store(false, Ordering::Release);
     }
+}
+
+/// What was written of it is gone again, and the log still has all.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 #[cfg(test)]
@@ -119,6 +128,20 @@ mod tests {
             }
         }
         assert!(since < 101);
+    }
+
+    #[test]
+    fn a_full_disk_costs_a_snapshot_and_nothing_more() {
+        let run = |kind: std::io::ErrorKind| {
+            let state = Arc::new(SnapshotState::default());
+            spawn(&state, (), Arc::new(move |()| Err(kind.into())));
+            while state.running.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            state.failed.load(Ordering::Acquire)
+        };
+        assert!(!run(std::io::ErrorKind::StorageFull));
+        assert!(run(std::io::ErrorKind::PermissionDenied));
     }
 
     #[test]

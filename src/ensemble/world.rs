@@ -56,6 +56,8 @@ pub(super) struct World {
     pub snapshots: SnapshotPolicy,
     pub snapshot_state: Arc<SnapshotState>,
     pub snapshot_due: bool,
+    /// The log's disk is nearly full.
+    pub space_low: bool,
     pub write_snapshot: Arc<WriteSnapshot>,
     pub state: Arc<SharedState>,
     /// Since when transactions wait for their flush, and how many.
@@ -112,9 +114,9 @@ impl Host for World {
         std::mem::take(&mut self.snapshot_due)
     }
 
-    /// One that is due while another is being written is left out.
+    /// One that is due while another is being written, or while there is no room, is left out.
     fn write_snapshot(&mut self, source: Source) {
-        if !self.snapshot_state.running.load(Ordering::Acquire) {
+        if !self.space_low && !self.snapshot_state.running.load(Ordering::Acquire) {
             spawn(&self.snapshot_state, source, self.write_snapshot.clone());
         }
     }

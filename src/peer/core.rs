@@ -79,6 +79,8 @@ pub(super) struct Core {
     /// The last transaction given to the log. `durable <= appended`.
     pub appended: Zxid,
     pub stopping: bool,
+    /// The log's disk is nearly full.
+    pub space_low: bool,
     pub sessions_expired: u64,
     /// Of leaderships that are over, and of this one up to when it was asked last.
     pub prep_counts: PrepCounts,
@@ -101,6 +103,12 @@ impl Core {
         self.queue.reset(last);
         self.durable = last;
         self.appended = last;
+    }
+
+    /// Clients' writes are refused while what is left of the disk is kept for the ends of sessions. A member of an
+    /// ensemble cannot refuse what others have agreed on: it goes on, and if its disk fills leaves the work to them.
+    pub fn refuses_writes(&self) -> bool {
+        self.space_low && self.options.standalone
     }
 
     pub fn close_conn(&mut self, conn: ConnToken) {

@@ -125,6 +125,7 @@ impl Peer {
                 durable: last,
                 appended: last,
                 stopping: false,
+                space_low: false,
                 sessions_expired: 0,
                 prep_counts: Default::default(),
                 leader_counts: Default::default(),
@@ -161,6 +162,11 @@ impl Peer {
     /// Everything up to `up_to` is in the log, durably.
     pub fn logged(&mut self, up_to: Zxid) {
         self.core.durable = self.core.durable.max(up_to);
+    }
+
+    /// Whether the log's disk is nearly full.
+    pub fn set_space_low(&mut self, low: bool) {
+        self.core.space_low = low;
     }
 
     /// Whether another message of a client core may be taken now.

@@ -23,9 +23,6 @@ use crate::shard::runtime::{self, RunningShard, RuntimeOptions, ShardWaker};
 use crate::shard::{Links, ShardCounters, ShardOptions};
 use crate::storage::{DataLayout, LogOptions};
 
-/// Free bytes below which the disk is called nearly full.
-const DISK_RESERVE_BYTES: u64 = 64 << 20;
-
 /// Runs a server until it is told to stop or cannot go on.
 pub fn run(loaded: Loaded) -> ExitCode {
     let Loaded { config, warnings } = loaded;
@@ -228,7 +225,7 @@ fn log_options(config: &Config) -> LogOptions {
         prealloc_bytes: storage.pre_alloc_kib.max(0) as u64 * 1024,
         force_sync: storage.force_sync,
         size_limit_bytes: limit.map(|kib| kib * 1024),
-        reserve_bytes: DISK_RESERVE_BYTES,
+        reserve_bytes: config.profile.disk_reserve_bytes,
         direct: true,
     }
 }
