@@ -117,7 +117,8 @@ impl Applier {
                 self.sessions_closed += 1;
                 sessions.remove(header.session);
                 closed = Some(header.session);
-                run.close_session(paths.map(|list| list.iter()));
+                // A null path names no node.
+                run.close_session(paths.map(|list| list.iter().flatten()));
                 run.reply(reply, 0, |_| {});
             }
             Txn::Error { err } => run.reply(reply, err, |_| {}),

@@ -30,6 +30,7 @@ use crate::shard::{
     ShardReport,
 };
 use crate::tree::Tree;
+use crate::watch::NULL_PATH;
 use crate::wire::OpCode;
 use crate::wire::four_letter::FourLetterWord;
 
@@ -418,7 +419,9 @@ fn watches(shards: &[ShardReport]) -> WatchesReport {
         report.connections += watches.watchers as i64;
         report.total += watches.total as i64;
         for (path, session) in &watches.entries {
-            let path = String::from_utf8_lossy(path).into_owned();
+            let null = path == NULL_PATH;
+            let path =
+                if null { "null".into() } else { String::from_utf8_lossy(path).into_owned() };
             by_session.entry(*session).or_default().push(path.clone());
             by_path.entry(path).or_default().push(*session);
         }

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::input::count_sent;
+use super::watch_requests::watch_key;
 use crate::auth::{Auth, Identities, mask_digests};
 use crate::base::slab::Key;
 use crate::base::{MonoMs, Zxid};
@@ -17,7 +18,7 @@ use crate::wire::{DecodeError, ErrorCode, JuteWrite, OpCode, Reader, java_text};
 pub(super) struct Answer<'a> {
     pub err: ErrorCode,
     /// The watch to leave once everything the read has seen is delivered.
-    pub watch: Option<(&'a [u8], WatchKind)>,
+    pub watch: Option<(Option<&'a [u8]>, WatchKind)>,
     /// An error whose body is sent all the same (multiRead).
     pub body_with_error: bool,
 }
@@ -73,7 +74,7 @@ impl Shard {
         if let Some((path, kind)) = answer.watch
             && self.conns.get(key).is_some_and(|conn| !conn.is_closing())
         {
-            self.watches.add(&java_text(path), key, kind);
+            self.watches.add(&watch_key(path), key, kind);
         }
         if answer.err == ErrorCode::Ok
             && let Ok(Some(path)) = Reader::new(body).ustring()
@@ -238,7 +239,7 @@ fn exists<'b>(view: View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Vec<u
     if path.contains(&0) {
         return Ok(Answer::refused(ErrorCode::BadArguments));
     }
-    let watch = request.watch.then_some((path, WatchKind::Data));
+    let watch = request.watch.then_some((Some(path), WatchKind::Data));
     let Some(node) = view.lookup(path) else {
         return Ok(Answer { err: ErrorCode::NoNode, watch, body_with_error: false });
     };
@@ -257,7 +258,7 @@ fn get_data<'b>(view: View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Vec
     };
     out.put_buffer(node.data());
     node.stat().encode(out);
-    Ok(Answer { watch: request.watch.then_some((path, WatchKind::Data)), ..Answer::ok() })
+    Ok(Answer { watch: request.watch.then_some((Some(path), WatchKind::Data)), ..Answer::ok() })
 }
 
 fn get_children<'b>(
@@ -276,7 +277,7 @@ fn get_children<'b>(
     if with_stat {
         node.stat().encode(out);
     }
-    Ok(Answer { watch: request.watch.then_some((path, WatchKind::Child)), ..Answer::ok() })
+    Ok(Answer { watch: request.watch.then_some((Some(path), WatchKind::Child)), ..Answer::ok() })
 }
 
 fn put_children(node: &NodeView<'_>, out: &mut Vec<u8>) {

@@ -9,6 +9,10 @@ use super::watchers::{Modes, Watchers};
 use crate::base::slab::{Key, Slab};
 use crate::wire::{ErrorCode, EventType};
 
+/// Stands for the path that a client did not send: null is a key of its own in Apache ZooKeeper's tables, apart from
+/// the empty path. No path is these bytes, since malformed text is made well formed first; nothing ever fires here.
+pub const NULL_PATH: &[u8] = b"\xff";
+
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
 
 /// What a request asks to be told (reference: data-model 9.1).

@@ -372,3 +372,68 @@ fn our_own_answers() {
         assert_eq!(session.wire.next(WAIT), Got::Closed, "{op:?}");
     }
 }
+
+/// A null path is a key of its own among watches, apart from the empty one; where a node is looked up it is no path at
+/// all, and ends what it is in.
+#[test]
+fn null_paths_are_not_empty_ones() {
+    on_each("null-paths", "", |server| {
+        let mut session = Session::open(server.port, 9000).expect("a session");
+        let (null, empty) = (None, Some(&b""[..]));
+        let rows: &[(OpCode, Option<&[u8]>, i32, i32)] = &[
+            (OpCode::AddWatch, empty, 0, 0),
+            (OpCode::CheckWatches, null, 3, -121),
+            (OpCode::RemoveWatches, null, 3, -121),
+            (OpCode::AddWatch, null, 1, 0),
+            (OpCode::RemoveWatches, empty, 3, 0),
+            (OpCode::CheckWatches, empty, 3, -121),
+            (OpCode::CheckWatches, null, 5, 0),
+            (OpCode::CheckWatches, null, 4, -121),
+            (OpCode::RemoveWatches, null, 3, 0),
+            (OpCode::RemoveWatches, null, 3, -121),
+        ];
+        for (n, (op, path, mode, expected)) in rows.iter().enumerate() {
+            let reply = session.call(*op, &bodies::path_int(*path, *mode)).expect("an answer");
+            assert_eq!(reply.header.err, *expected, "{:?}: line {n}: {op:?}", server.kind);
+        }
+        let lists = |lists: [&[Option<&[u8]>]; 5]| {
+            let mut out = Vec::new();
+            out.put_long(1 << 40);
+            for list in lists {
+                out.put_int(list.len() as i32);
+                list.iter().for_each(|path| out.put_buffer(*path));
+            }
+            out
+        };
+        let root = Some(&b"/"[..]);
+        let rows: &[([&[Option<&[u8]>]; 5], i32)] = &[
+            ([&[], &[], &[], &[null], &[]], 0),
+            ([&[], &[], &[], &[], &[null]], 0),
+            ([&[null], &[], &[], &[], &[]], -5),
+            ([&[], &[null], &[], &[], &[]], -5),
+            ([&[root], &[], &[null], &[empty], &[]], -5),
+        ];
+        for (n, (body, expected)) in rows.iter().enumerate() {
+            let reply = session.call(OpCode::SetWatches2, &lists(*body)).expect("an answer");
+            assert_eq!(reply.header.err, *expected, "{:?}: lists {n}", server.kind);
+        }
+        // What came before the null one is there, what came behind it is not.
+        let rows: &[(Option<&[u8]>, i32, i32)] =
+            &[(root, 2, 0), (empty, 3, -121), (null, 4, 0), (null, 5, 0)];
+        for (path, kind, expected) in rows {
+            let body = bodies::path_int(*path, *kind);
+            let reply = session.call(OpCode::CheckWatches, &body).expect("an answer");
+            assert_eq!(reply.header.err, *expected, "{:?}: {path:?} {kind}", server.kind);
+        }
+        for op in [OpCode::GetAllChildrenNumber, OpCode::GetAcl] {
+            let reply = session.call(op, &bodies::path_only(null)).expect("an answer");
+            assert_eq!(reply.header.err, -5, "{:?}: {op:?}", server.kind);
+        }
+        let body = bodies::path_watch(null, true);
+        let ops = [OpCode::Exists, OpCode::GetData, OpCode::GetChildren, OpCode::GetChildren2];
+        for op in ops {
+            let reply = session.call(op, &body).expect("an answer");
+            assert_eq!(reply.header.err, -5, "{:?}: {op:?}", server.kind);
+        }
+    });
+}
