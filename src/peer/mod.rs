@@ -29,6 +29,8 @@ mod proposal;
 mod queue;
 mod source;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
