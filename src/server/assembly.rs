@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::commands::Commands;
@@ -59,6 +60,24 @@ struct RunningServer {
     mailboxes: Vec<Arc<Mailbox<ToShard>>>,
     shards: Vec<RunningShard>,
     core: std::thread::JoinHandle<CoreExit>,
+    ends: Receiver<End>,
+}
+
+/// Why the server stops.
+enum End {
+    Signal(i32),
+    /// The Zab core's thread is over: its exit says why.
+    Core,
+}
+
+/// Says so when it is dropped, however the thread that has it ends.
+struct TellEnd(Sender<End>);
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        // Nobody listens any more when the server stops anyway.
+        let _ = self.0.send(End::Core);
+    }
 }
 
 fn start(config: &Config) -> Result<RunningServer, Failed> {
@@ -100,7 +119,9 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
     ));
     let tree = restored.tree.tree().clone();
     let around = Around { auth: &auth, inbox: &to_zab, mailboxes: &mailboxes, wake, state, epoch };
-    let core = start_core(config, layout, restored, around)?;
+    let (tell, ends) = channel();
+    await_signals(tell.clone()).map_err(unexpected)?;
+    let core = start_core(config, layout, restored, around, TellEnd(tell))?;
     let mut shards = Vec::new();
     for (id, listeners) in listeners.into_iter().enumerate() {
         let links = Links {
@@ -121,7 +142,20 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
         shards.push(shard);
     }
     say_ready(config, &addresses);
-    Ok(RunningServer { to_zab, mailboxes, shards, core })
+    Ok(RunningServer { to_zab, mailboxes, shards, core, ends })
+}
+
+/// Signals come in on a thread of their own, so that the main thread can wait for the Zab core's end as well.
+fn await_signals(tell: Sender<End>) -> std::io::Result<()> {
+    let wait = move || {
+        let signal = loop {
+            if let Some(signal) = signals::wait() {
+                break signal;
+            }
+        };
+        let _ = tell.send(End::Signal(signal));
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(|_| ())
 }
 
 /// What the machine offers, and whether it is enough.
@@ -155,6 +189,7 @@ fn start_core(
     layout: DataLayout,
     restored: Recovered,
     around: Around<'_>,
+    tell: TellEnd,
 ) -> Result<std::thread::JoinHandle<CoreExit>, Failed> {
     let storage = &config.storage;
     let zxid = restored.tree.tree().applied();
@@ -180,7 +215,11 @@ fn start_core(
     };
     restore::start_purge(config, &layout);
     let core = ZabCore::new(core_options(config), parts).map_err(unexpected)?;
-    std::thread::Builder::new().name("zab".into()).spawn(move || core.run()).map_err(unexpected)
+    let run = move || {
+        let _tell = tell;
+        core.run()
+    };
+    std::thread::Builder::new().name("zab".into()).spawn(run).map_err(unexpected)
 }
 
 fn disk(config: &Config, layout: &DataLayout, inbox: &Arc<Mailbox<ToZab>>, epoch: Instant) -> Disk {
@@ -374,15 +413,10 @@ fn say_ready(config: &Config, addresses: &[SocketAddr]) {
 impl RunningServer {
     /// Waits for a signal or the end of the Zab core.
     fn run_to_end(self) -> ExitCode {
-        loop {
-            if let Some(signal) = signals::wait(1) {
-                tracing::info!("signal {signal}: stopping");
-                return self.stop();
-            }
-            if self.core.is_finished() {
-                return self.stop();
-            }
+        if let Ok(End::Signal(signal)) = self.ends.recv() {
+            tracing::info!("signal {signal}: stopping");
         }
+        self.stop()
     }
 
     /// Client cores first, so that no request is taken that will not be answered; then the log is finished.
