@@ -437,3 +437,47 @@ fn null_paths_are_not_empty_ones() {
         }
     });
 }
+
+/// A quota is compared with the use that is applied; what a setData takes off it is the length that is outstanding.
+/// Inside a multi nothing is applied in between, so both can be told apart.
+#[test]
+fn quotas_know_what_is_outstanding() {
+    on_each("outstanding-quota", "enforceQuota=true\n", |server| {
+        let mut session = Session::open(server.port, 9000).expect("a session");
+        let mut ask = |op, body: Vec<u8>| session.call(op, &body).expect("an answer");
+        let create = |path: &str, data: &[u8]| bodies::create_open(path, data, 0);
+        let limits = b"count=-1,bytes=-1=;byteHardLimit=10;countHardLimit=-1";
+        let stats = "/zookeeper/quota/q/zookeeper_stats";
+        for (path, data) in [
+            ("/q", &b"12345"[..]),
+            ("/zookeeper/quota/q", b""),
+            ("/zookeeper/quota/q/zookeeper_limits", limits),
+            (stats, b""),
+        ] {
+            assert_eq!(ask(OpCode::Create, create(path, data)).header.err, 0, "{path}");
+        }
+        let set = |path: &str, bytes: usize| {
+            (5, bodies::set_data(Some(path.as_bytes()), Some(&vec![b'x'; bytes]), -1))
+        };
+        let rows: [(Vec<(i32, Vec<u8>)>, bool, &str); 5] = [
+            // 5 used: 5 + (10 - 5), then 5 + (15 - 10): by what is applied the second would be 15.
+            (vec![set("/q", 10), set("/q", 15)], true, "the outstanding length goes"),
+            // 15 used: 15 + (1 - 15), then 15 + (12 - 1).
+            (vec![set("/q", 1), set("/q", 12)], false, "it is shorter than what is applied"),
+            (vec![set("/q", 1)], true, "back"),
+            // 1 used: 1 + 6, then 1 + (10 - 6).
+            (vec![(1, create("/q/c", b"123456")), set("/q/c", 10)], true, "made just now"),
+            // 11 used: 11 + (9 - 10), then 11 + (1 - 1).
+            (vec![set("/q/c", 9), set("/q", 1)], true, "a difference of nothing"),
+        ];
+        for (ops, works, what) in rows {
+            let reply = ask(OpCode::Multi, bodies::multi(&ops));
+            // The header of the first result: its type is -1 in a multi that failed.
+            let first = i32::from_be_bytes(*reply.body.first_chunk().expect("a header"));
+            assert_eq!(first != -1, works, "{:?}: {what}", server.kind);
+        }
+        let reply = ask(OpCode::GetData, bodies::path_watch(Some(stats.as_bytes()), false));
+        let text = &reply.body[4..];
+        assert!(text.starts_with(b"count=2,bytes=10"), "{:?}: {text:?}", server.kind);
+    });
+}
