@@ -396,7 +396,8 @@ fn null_paths_are_not_empty_ones() {
             let reply = session.call(*op, &bodies::path_int(*path, *mode)).expect("an answer");
             assert_eq!(reply.header.err, *expected, "{:?}: line {n}: {op:?}", server.kind);
         }
-        let lists = |lists: [&[Option<&[u8]>]; 5]| {
+        type Lists<'a> = [&'a [Option<&'a [u8]>]; 5];
+        let lists = |lists: Lists<'_>| {
             let mut out = Vec::new();
             out.put_long(1 << 40);
             for list in lists {
@@ -406,7 +407,7 @@ fn null_paths_are_not_empty_ones() {
             out
         };
         let root = Some(&b"/"[..]);
-        let rows: &[([&[Option<&[u8]>]; 5], i32)] = &[
+        let rows: &[(Lists<'_>, i32)] = &[
             ([&[], &[], &[], &[null], &[]], 0),
             ([&[], &[], &[], &[], &[null]], 0),
             ([&[null], &[], &[], &[], &[]], -5),
@@ -459,7 +460,8 @@ fn quotas_know_what_is_outstanding() {
         let set = |path: &str, bytes: usize| {
             (5, bodies::set_data(Some(path.as_bytes()), Some(&vec![b'x'; bytes]), -1))
         };
-        let rows: [(Vec<(i32, Vec<u8>)>, bool, &str); 5] = [
+        type Ops = Vec<(i32, Vec<u8>)>;
+        let rows: [(Ops, bool, &str); 5] = [
             // 5 used: 5 + (10 - 5), then 5 + (15 - 10): by what is applied the second would be 15.
             (vec![set("/q", 10), set("/q", 15)], true, "the outstanding length goes"),
             // 15 used: 15 + (1 - 15), then 15 + (12 - 1).
