@@ -188,6 +188,11 @@ fn torn_tails_are_legal_in_every_file() {
     for cut in 1..set_data(4, 20).len() + 13 {
         fs::write(&first, &whole[..whole.len() - cut]).unwrap();
         assert_eq!(dir.recover().unwrap().last_zxid, Zxid(3), "cut {cut}");
+        // What is left of it is cut off, once and for all, and nothing else.
+        let mended = fs::read(&first).unwrap();
+        let (kept, rest) = mended.split_at(whole.len() - set_data(4, 20).len() - 13);
+        assert_eq!(kept, &whole[..kept.len()], "cut {cut}");
+        assert!(rest.iter().all(|byte| *byte == 0), "cut {cut}: {rest:?}");
     }
     dir.log_range(4..=6);
     assert_eq!(dir.applied(), [1, 2, 3, 4, 5, 6]);
@@ -206,7 +211,8 @@ fn damage_is_refused_with_file_and_offset() {
     let RecoveryError::Log(ScanError::Damaged { path: told, offset, damage }) = error else {
         panic!("{text}")
     };
-    assert_eq!((told, offset, damage), (path, 16, Damage::Checksum));
+    assert_eq!((told, offset, damage), (path.clone(), 16, Damage::Checksum));
+    assert_eq!(fs::read(&path).unwrap(), bytes, "what is refused is not touched");
     assert!(text.contains("log.1") && text.contains("offset 16"), "{text}");
 }
 

@@ -209,6 +209,8 @@ fn lone_shard(
         out_bytes_high: 1 << 20,
         out_bytes_max: 64 << 20,
         read_chunk_bytes: 64 << 10,
+        throttle: None,
+        eager_acl: false,
     };
     Shard::new(0, options, links)
 }

@@ -1,4 +1,4 @@
-//! The ground floor: identifiers, time values, limits, a generational slab and a seeded generator.
+//! The ground floor: identifiers, time values, limits, samples, a generational slab and a seeded generator.
 //!
 //! Nothing here does IO, reads a clock or knows about another room.
 
@@ -6,6 +6,7 @@ pub mod ids;
 pub mod limits;
 pub mod prng;
 pub mod slab;
+pub mod tally;
 pub mod time;
 
 pub use ids::{SessionId, Sid, Zxid};

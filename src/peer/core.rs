@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::counts::LeaderCounts;
 use super::database::{Database, Recovered};
 use super::host::{Fatal, Host};
 use super::queue::{ApplyQueue, Attached, Pending};
 use crate::auth::Auth;
 use crate::base::{MonoMs, SessionId, Sid, WallMs, Zxid};
-use crate::pipeline::prep::PrepOptions;
+use crate::pipeline::prep::{PrepCounts, PrepOptions};
 use crate::pipeline::{ConnToken, Item};
 use crate::session::{SessionIds, password};
 use crate::tree::{OwnerOptions, path};
@@ -78,7 +79,12 @@ pub(super) struct Core {
     /// The last transaction given to the log. `durable <= appended`.
     pub appended: Zxid,
     pub stopping: bool,
+    /// The log's disk is nearly full.
+    pub space_low: bool,
     pub sessions_expired: u64,
+    /// Of leaderships that are over, and of this one up to when it was asked last.
+    pub prep_counts: PrepCounts,
+    pub leader_counts: LeaderCounts,
     /// Nothing waits in the client cores' messages.
     pub heard_everything: bool,
     /// The own history could not be cut: the next leader is told that there is none, and sends everything.
@@ -99,6 +105,12 @@ impl Core {
         self.appended = last;
     }
 
+    /// Clients' writes are refused while what is left of the disk is kept for the ends of sessions. A member of an
+    /// ensemble cannot refuse what others have agreed on: it goes on, and if its disk fills leaves the work to them.
+    pub fn refuses_writes(&self) -> bool {
+        self.space_low && self.options.standalone
+    }
+
     pub fn close_conn(&mut self, conn: ConnToken) {
         self.queue.push(Pending::Item(Item::Close { conn }));
     }
@@ -112,7 +124,7 @@ impl Core {
 
     pub fn apply_ready(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         let Core { queue, db, attached, .. } = self;
-        db.applier.set_now(self.now);
+        db.applier.set_now(self.now, self.wall);
         queue.apply_ready(db, attached, host)
     }
 
@@ -145,7 +157,7 @@ impl Core {
     pub fn apply_appended(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         self.queue.commit(self.appended);
         let Core { queue, db, attached, .. } = self;
-        db.applier.set_now(self.now);
+        db.applier.set_now(self.now, self.wall);
         db.applier.go_quiet();
         queue.apply_all(db, attached, host)?;
         db.applier.go_live();

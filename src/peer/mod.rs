@@ -12,6 +12,7 @@
 //! | `queue` | what is applied in its turn; the order rule, writer's side |
 //! | `leader` | leading: discovery, synchronisation, broadcast, requests |
 //! | `learner` | following and observing |
+//! | `status`, `counts` | what the server tells about itself |
 //!
 //! A turn: [`Peer::set_time`], inputs, [`Peer::end_turn`]. Between turns `applied <= committed` holds, and everything
 //! prepared or received is with the log.
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod core;
+mod counts;
 pub mod database;
 pub mod host;
 mod leader;
@@ -27,10 +29,13 @@ mod proposal;
 mod queue;
 mod source;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 pub use self::core::{Epochs, PeerOptions};
+pub use counts::{LeaderCounts, PeerCounts};
 pub use database::Recovered;
 pub use host::{EpochFile, Fatal, Host, LinkId, ServerState};
 pub use proposal::Proposal;
@@ -122,7 +127,10 @@ impl Peer {
                 durable: last,
                 appended: last,
                 stopping: false,
+                space_low: false,
                 sessions_expired: 0,
+                prep_counts: Default::default(),
+                leader_counts: Default::default(),
                 claim_nothing: false,
                 heard_everything: true,
             },
@@ -158,6 +166,11 @@ impl Peer {
         self.core.durable = self.core.durable.max(up_to);
     }
 
+    /// Whether the log's disk is nearly full.
+    pub fn set_space_low(&mut self, low: bool) {
+        self.core.space_low = low;
+    }
+
     /// Whether another message of a client core may be taken now.
     pub fn takes_messages(&self) -> bool {
         match &self.role {
@@ -173,7 +186,7 @@ impl Peer {
         match (message, &mut self.role) {
             (ToZab::Shutdown, _) => core.stopping = true,
             // Reports and the disk's own word are taken by the loop.
-            (ToZab::Report(_) | ToZab::SnapshotAdopted(_), _) => {}
+            (ToZab::Report(_) | ToZab::ResetCounts | ToZab::SnapshotAdopted(_), _) => {}
             (message, _) if !self.serving => refuse_message(host, &message),
             (ToZab::Requests(batch), Role::Leading(leader)) => leader.client_requests(core, &batch),
             (ToZab::Requests(batch), Role::Learning(learner)) => {

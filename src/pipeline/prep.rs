@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::outstanding::{Outstanding, OwnedAcl, Record};
 use crate::auth::{Auth, Identities};
+use crate::base::tally::KeyedTallies;
 use crate::base::{SessionId, WallMs, Zxid};
 use crate::session::SessionTracker;
 use crate::tree::{TreeWriter, Violation, digest, path as paths};
@@ -72,8 +73,28 @@ pub struct Prep {
     digest: u64,
     /// Where failures of one request that are no protocol answer are kept for the log line.
     undecodable: u64,
+    counts: PrepCounts,
     /// When a soft quota was last complained of.
     soft_quota_warned: WallMs,
+}
+
+/// What validation has counted.
+#[derive(Clone, Debug, Default)]
+pub struct PrepCounts {
+    /// Changes that became outstanding, and those that were applied.
+    pub changes_queued: u64,
+    pub changes_removed: u64,
+    /// Hard quotas that refused something, by top-level node.
+    pub quotas_exceeded: KeyedTallies,
+}
+
+impl PrepCounts {
+    /// Adds another's.
+    pub fn merge(&mut self, other: &PrepCounts) {
+        self.changes_queued += other.changes_queued;
+        self.changes_removed += other.changes_removed;
+        self.quotas_exceeded.merge(&other.quotas_exceeded);
+    }
 }
 
 /// Soft quotas only warn, and not more often than this.
@@ -91,6 +112,7 @@ impl Prep {
             last,
             digest,
             undecodable: 0,
+            counts: PrepCounts::default(),
             soft_quota_warned: 0,
         }
     }
@@ -103,6 +125,14 @@ impl Prep {
     /// Requests so far that could not be decoded.
     pub fn undecodable(&self) -> u64 {
         self.undecodable
+    }
+
+    /// What was counted since this was asked last.
+    pub fn take_counts(&mut self) -> PrepCounts {
+        let mut counts = std::mem::take(&mut self.counts);
+        counts.changes_queued = std::mem::take(&mut self.outstanding.queued);
+        counts.changes_removed = std::mem::take(&mut self.outstanding.removed);
+        counts
     }
 
     /// Everything up to `zxid` has been applied.
@@ -218,6 +248,12 @@ impl Prep {
     fn put_digest(&self, out: &mut Vec<u8>) {
         if self.options.digest_enabled {
             TxnDigest { version: DIGEST_VERSION, tree: self.digest }.encode(out);
+        }
+    }
+
+    pub(super) fn count_exceeded_quota(&mut self, path: &[u8]) {
+        if let Some(top) = paths::top(path) {
+            self.counts.quotas_exceeded.add(top, 1);
         }
     }
 

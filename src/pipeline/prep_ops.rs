@@ -394,7 +394,10 @@ impl Prep {
             return Ok(());
         }
         match cx.tree.quota_check(path, count, bytes)? {
-            Some(violation) if violation.hard => Err(ErrorCode::QuotaExceeded),
+            Some(violation) if violation.hard => {
+                self.count_exceeded_quota(path);
+                Err(ErrorCode::QuotaExceeded)
+            }
             Some(violation) => {
                 self.warn_of_soft_quota(cx.now, &violation);
                 Ok(())

@@ -31,6 +31,8 @@ struct Session {
     /// session in other buckets are stale.
     bucket: Option<MonoMs>,
     closing: bool,
+    /// Its createSession is applied: snapshots have it from then on.
+    applied: bool,
     owner: Option<u64>,
 }
 
@@ -38,7 +40,8 @@ struct Session {
 /// the Zab core; on a follower it serves the list of sessions and nobody calls
 /// [`SessionTracker::expire_due`].
 ///
-/// A life: [`create`](SessionTracker::create) or [`restore`](SessionTracker::restore), touches,
+/// A life: [`propose`](SessionTracker::propose) on the server that makes it, then everywhere
+/// [`create`](SessionTracker::create) or [`restore`](SessionTracker::restore), touches,
 /// then [`set_closing`](SessionTracker::set_closing) or expiry, then
 /// [`remove`](SessionTracker::remove) when the closeSession transaction is applied.
 ///
@@ -73,9 +76,19 @@ impl SessionTracker {
         end.saturating_add(self.tick_ms)
     }
 
-    /// Starts tracking a session; says whether it is new. One already known keeps its state and is
-    /// touched.
+    /// A createSession was applied. Says whether the session is new; one already known keeps its state
+    /// and is touched.
     pub fn create(&mut self, id: SessionId, timeout_ms: i32, now: MonoMs) -> bool {
+        let is_new = self.propose(id, timeout_ms, now);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.applied = true;
+        }
+        is_new
+    }
+
+    /// Starts tracking a session whose createSession is on its way; says whether it is new. One already
+    /// known keeps its state and is touched.
+    pub fn propose(&mut self, id: SessionId, timeout_ms: i32, now: MonoMs) -> bool {
         if self.sessions.contains_key(&id) {
             self.touch(id, now, timeout_ms);
             return false;
@@ -83,7 +96,8 @@ impl SessionTracker {
         let due = self.due(now, timeout_ms);
         self.buckets.entry(due).or_default().push(id);
         let bucket = Some(due);
-        let session = Session { timeout_ms, due, bucket, closing: false, owner: None };
+        let (closing, applied, owner) = (false, false, None);
+        let session = Session { timeout_ms, due, bucket, closing, applied, owner };
         self.sessions.insert(id, session);
         true
     }
@@ -233,10 +247,11 @@ impl SessionTracker {
         self.sessions.is_empty()
     }
 
-    /// For snapshots: every session, closing ones too, with its persisted timeout in milliseconds;
-    /// in no particular order.
+    /// For snapshots: every session that is applied, closing ones too, with its persisted timeout in
+    /// milliseconds; in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, i32)> {
-        self.sessions.iter().map(|(id, session)| (*id, session.timeout_ms))
+        let applied = self.sessions.iter().filter(|(_, session)| session.applied);
+        applied.map(|(id, session)| (*id, session.timeout_ms))
     }
 
     /// For `dump`: buckets in order of time, the sessions of each in order of id. Sessions that

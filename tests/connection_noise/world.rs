@@ -166,7 +166,8 @@ impl Zab {
                 self.pending.push_back(Pending::Item(ready));
             }
             ToZab::Touches(touches) => self.sessions.apply_touches(touches),
-            ToZab::Report(_) | ToZab::SnapshotAdopted(_) | ToZab::Shutdown => {}
+            ToZab::Report(_) | ToZab::ResetCounts | ToZab::SnapshotAdopted(_) | ToZab::Shutdown => {
+            }
         }
     }
 
@@ -287,6 +288,8 @@ impl World {
             out_bytes_high: OUT_BYTES_HIGH,
             out_bytes_max: OUT_BYTES_MAX,
             read_chunk_bytes: READ_CHUNK_BYTES,
+            throttle: None,
+            eager_acl: false,
         };
         World {
             shard: Shard::new(0, options, links.clone()),

@@ -187,7 +187,7 @@ impl Client {
             identities: Identities::none(),
         };
         let (shard, requests) = (self.conn.shard, vec![request]);
-        ToZab::Requests(RequestBatch { shard, bytes: body, requests })
+        ToZab::Requests(RequestBatch { shard, sent_at: 0, bytes: body, requests })
     }
 
     fn answer(&mut self, xid: i32, zxid: Zxid, err: i32, checkers: &mut Checkers) {

@@ -24,7 +24,10 @@ use super::queue::{Pending, Waiting};
 use super::{Leave, Turn};
 use crate::base::{MonoMs, Sid, Zxid};
 use crate::pipeline::Prep;
+use crate::pipeline::prep::PrepCounts;
+use crate::wire::Reader;
 use crate::wire::quorum_packet::{PacketType, QuorumPacket};
+use crate::wire::txn::TxnHeader;
 use crate::zab::Leading;
 use crate::zab::discovery::{EpochAcks, EpochAgreement, Summary};
 
@@ -145,6 +148,11 @@ impl Leader {
         self.learners.len()
     }
 
+    /// What was prepared since this was asked last, in numbers.
+    pub fn take_prep_counts(&mut self) -> PrepCounts {
+        self.prep.take_counts()
+    }
+
     // Discovery.
 
     /// `sid` (this server, or a learner) has accepted epochs up to `accepted`.
@@ -263,6 +271,10 @@ impl Leader {
         let mut last = Zxid::NONE;
         for Fresh { at, zxid, start, end } in std::mem::take(&mut self.fresh) {
             let proposal = Proposal::new(zxid, shared.clone(), start..end);
+            if !core.options.standalone {
+                core.leader_counts.proposals += 1;
+                core.leader_counts.proposal_sizes.add(end - start);
+            }
             core.append(host, zxid, proposal.bytes())?;
             core.queue.set_proposal(at, proposal);
             last = zxid;
@@ -293,10 +305,13 @@ impl Leader {
         self.tell_commits_up_to(core, host, committed);
     }
 
-    fn tell_commits_up_to(&mut self, core: &Core, host: &mut dyn Host, to: Zxid) {
+    fn tell_commits_up_to(&mut self, core: &mut Core, host: &mut dyn Host, to: Zxid) {
         let from = self.told;
         if to > from {
             self.told = to;
+            if !core.options.standalone {
+                count_acknowledged(core, from, to);
+            }
             if self.learners.values().any(LearnerHandler::is_forwarded_to) {
                 self.send_commits(core, host, from, to);
             }
@@ -400,6 +415,7 @@ impl Leader {
     /// The leadership is over: everything prepared goes to the log, or its zxid would be used twice.
     pub fn leave(&mut self, core: &mut Core, host: &mut dyn Host) -> Result<(), Fatal> {
         self.share_chunk(core, host)?;
+        core.prep_counts.merge(&self.take_prep_counts());
         host.accept_learners(false);
         for link in std::mem::take(&mut self.learners).into_keys() {
             host.close(link);
@@ -426,5 +442,17 @@ impl Leader {
         let start = self.chunk.len();
         self.chunk.resize(start + QuorumPacket::HEAD_BYTES, 0);
         start
+    }
+}
+
+/// A quorum has these on disk.
+fn count_acknowledged(core: &mut Core, from: Zxid, to: Zxid) {
+    let Core { queue, leader_counts, wall, .. } = core;
+    let news = queue.proposals().take_while(|txn| txn.zxid <= to);
+    for txn in news.filter(|txn| txn.zxid > from) {
+        leader_counts.commits += 1;
+        if let Ok(header) = TxnHeader::decode(&mut Reader::new(txn.bytes())) {
+            leader_counts.quorum_ack.add((*wall - header.time).max(0));
+        }
     }
 }

@@ -56,6 +56,14 @@ impl Leader {
     }
 
     fn prepare(&mut self, core: &mut Core, write: &Write<'_>, asker: Asker) {
+        if let Asker::Client(to) = asker
+            && core.refuses_writes()
+            && write.op != OpCode::CloseSession.code()
+        {
+            // Without a transaction: those who ask again and again must not fill the disk.
+            let code = ErrorCode::SystemError.code();
+            return core.queue.push(Pending::Refused { to, code });
+        }
         let start = self.open_packet();
         let Core { db, auth, wall, .. } = core;
         let mut cx = PrepContext { tree: &db.tree, sessions: &mut db.sessions, auth, now: *wall };
@@ -159,7 +167,7 @@ impl Leader {
         session: SessionId,
         timeout_ms: i32,
     ) {
-        core.db.sessions.create(session, timeout_ms, core.now);
+        core.db.sessions.propose(session, timeout_ms, core.now);
         // It was just made; one that is closing keeps its end.
         let _ = core.db.sessions.set_owner(session, owner_of(link));
         self.propose_session(core, session, timeout_ms, Waiting::default());
@@ -167,7 +175,7 @@ impl Leader {
 
     pub fn create_session(&mut self, core: &mut Core, conn: ConnToken, timeout_ms: i32) {
         let session = core.session_ids.next_id();
-        core.db.sessions.create(session, timeout_ms, core.now);
+        core.db.sessions.propose(session, timeout_ms, core.now);
         let _ = core.db.sessions.set_owner(session, OWN);
         core.attached.insert(session, conn);
         let connect = Some(Connecting { conn, session, timeout_ms });
@@ -226,6 +234,11 @@ impl Leader {
 
     /// Empty containers and TTL nodes that are over (data-model 4.1).
     pub(super) fn sweep_containers(&mut self, core: &mut Core) {
+        if core.refuses_writes() {
+            self.next_reap = core.now + core.options.container_check_ms;
+            self.next_sweep = self.next_reap;
+            return;
+        }
         if core.now >= self.next_sweep && self.reap.is_empty() {
             self.next_sweep = core.now + core.options.container_check_ms;
             let never_used = core.options.container_never_used_ms;

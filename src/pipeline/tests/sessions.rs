@@ -10,7 +10,7 @@ fn listed(said: &Said) -> Vec<String> {
     let (_, txn, _) = decode_txn(&said.txn).expect("our own bytes");
     let Txn::CloseSession { paths: Some(paths) } = txn else { panic!("{txn:?} lists nothing") };
     let mut listed: Vec<String> =
-        paths.iter().map(|path| path.escape_ascii().to_string()).collect();
+        paths.iter().flatten().map(|path| path.escape_ascii().to_string()).collect();
     listed.sort();
     listed
 }
