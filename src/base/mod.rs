@@ -4,9 +4,11 @@
 
 pub mod ids;
 pub mod limits;
+pub mod planted;
 pub mod prng;
 pub mod slab;
 pub mod time;
 
 pub use ids::{SessionId, Sid, Zxid};
+pub use planted::{Planted, planted};
 pub use time::{MonoMs, WallMs};

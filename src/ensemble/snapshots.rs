@@ -62,6 +62,8 @@ impl SnapshotPolicy {
 pub struct SnapshotState {
     pub running: AtomicBool,
     pub failed: AtomicBool,
+    /// The one that is being written is not wanted any more.
+    pub given_up: Arc<AtomicBool>,
     pub taken: AtomicU64,
     pub last_ms: AtomicU64,
     pub total_ms: AtomicU64,
@@ -88,6 +90,9 @@ pub fn spawn<S: Send + 'static>(
                 let ms = started.elapsed().as_millis() as u64;
                 shared.last_ms.store(ms, Ordering::Relaxed);
                 shared.total_ms.fetch_add(ms, Ordering::Relaxed);
+            }
+            Err(_) if shared.given_up.load(Ordering::Acquire) => {
+                tracing::info!("a snapshot is given up: its history is being cut or replaced");
             }
             Err(error) => {
                 tracing::error!("the snapshot cannot be written: {error}");

@@ -87,7 +87,8 @@ pub trait Host {
 
     /// True once when enough was appended since the last one.
     fn snapshot_due(&mut self) -> bool;
-    /// Writes one on the side, unless one is being written.
+    /// Writes one on the side, unless one is being written. What is still being written when the history is cut or
+    /// replaced is given up.
     fn write_snapshot(&mut self, source: Source);
     /// A snapshot from the leader begins: its bytes follow, from the session table to the end of the nodes.
     fn begin_received_snapshot(&mut self, zxid: Zxid) -> Result<(), Fatal>;

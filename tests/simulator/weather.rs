@@ -1,0 +1,82 @@
+//! Which faults a seed has, and how often.
+
+use ringkeeper::base::MonoMs;
+use ringkeeper::base::prng::Prng;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// One server loses power.
+    Crash,
+    /// All do.
+    Blackout,
+    /// Nothing passes between two servers, or nothing one way.
+    Cut,
+    /// One server from all others.
+    Isolate,
+    /// Everything passes again.
+    Mend,
+    /// One server stands still.
+    Pause,
+}
+
+/// Times in 60 000 milliseconds, at the usual rate.
+const RATES: [(Fault, u64); 6] = [
+    (Fault::Crash, 12),
+    (Fault::Blackout, 10),
+    (Fault::Cut, 10),
+    (Fault::Isolate, 6),
+    (Fault::Mend, 48),
+    (Fault::Pause, 10),
+];
+
+#[derive(Clone, Debug)]
+pub struct Weather {
+    rates: Vec<(Fault, u64)>,
+    /// One in so many moments that matter is a server's last; 0 is never.
+    pub fatal_moments: u64,
+    /// Servers stay down this long, mostly.
+    down_ms_max: u64,
+}
+
+impl Weather {
+    /// A few kinds of faults fall out, others come twice as often.
+    pub fn draw(prng: &mut Prng) -> Weather {
+        let rates = RATES.map(|(fault, rate)| match (fault, prng.below(4)) {
+            (Fault::Mend, _) => (fault, rate),
+            (_, 0) => (fault, 0),
+            (_, 1) => (fault, 2 * rate),
+            _ => (fault, rate),
+        });
+        let fatal_moments = [0, 15, 30, 60][prng.below(4) as usize];
+        let down_ms_max = [300, 1000, 3000][prng.below(3) as usize];
+        Weather { rates: rates.to_vec(), fatal_moments, down_ms_max }
+    }
+
+    /// No more faults.
+    pub fn clear(&mut self) {
+        self.rates.clear();
+        self.fatal_moments = 0;
+    }
+
+    /// What happens in this millisecond.
+    pub fn strikes(&self, prng: &mut Prng) -> Option<Fault> {
+        let mut drawn = prng.below(60_000);
+        for (fault, rate) in &self.rates {
+            match drawn.checked_sub(*rate) {
+                None => return Some(*fault),
+                Some(rest) => drawn = rest,
+            }
+        }
+        None
+    }
+
+    pub fn down_ms(&self, prng: &mut Prng) -> MonoMs {
+        let max = if prng.below(4) == 0 { 4000 } else { self.down_ms_max };
+        20 + prng.below(max) as i64
+    }
+
+    /// How long a flush of a server takes, at most.
+    pub fn flush_ms(&self, prng: &mut Prng) -> u64 {
+        [4, 8, 8, 60][prng.below(4) as usize]
+    }
+}
