@@ -70,10 +70,26 @@ fn run(seed: u64, seconds: i64) -> Tally {
     Availability::all_serve(world.all_serve());
     // Sessions that nobody speaks for end, and their ephemerals with them.
     world.clients.fall_silent(world.now, &mut world.checkers);
-    for _ in 0..6000 {
+    for _ in 0..std::env::var("QUIET_MS").map_or(6000, |t| t.parse().unwrap()) {
         world.step();
     }
     Availability::all_serve(world.all_serve());
+    for (sid, node) in &world.nodes {
+        if std::env::var("DBG").is_ok() {
+            let p = node.peer.as_ref().unwrap();
+            eprintln!(
+                "{} {:?} {:?} sessions {:?} buckets {:?}",
+                sid.0,
+                node.host.state,
+                p.status(false).leader,
+                p.sessions()
+                    .iter()
+                    .map(|(s, t)| (s, t, p.sessions().is_closing(s)))
+                    .collect::<Vec<_>>(),
+                p.session_buckets()
+            );
+        }
+    }
     for (sid, node) in &world.nodes {
         let peer = node.peer.as_ref().expect("it serves");
         world.checkers.end(*sid, peer);

@@ -31,6 +31,8 @@ struct Session {
     /// session in other buckets are stale.
     bucket: Option<MonoMs>,
     closing: bool,
+    /// Its createSession was applied. Until then only the leader knows it, and no snapshot may.
+    applied: bool,
     owner: Option<u64>,
 }
 
@@ -38,7 +40,7 @@ struct Session {
 /// the Zab core; on a follower it serves the list of sessions and nobody calls
 /// [`SessionTracker::expire_due`].
 ///
-/// A life: [`create`](SessionTracker::create) or [`restore`](SessionTracker::restore), touches,
+/// A life: [`propose`](SessionTracker::propose) on a leader, [`create`](SessionTracker::create) or [`restore`](SessionTracker::restore), touches,
 /// then [`set_closing`](SessionTracker::set_closing) or expiry, then
 /// [`remove`](SessionTracker::remove) when the closeSession transaction is applied.
 ///
@@ -73,9 +75,19 @@ impl SessionTracker {
         end.saturating_add(self.tick_ms)
     }
 
-    /// Starts tracking a session; says whether it is new. One already known keeps its state and is
-    /// touched.
+    /// Starts tracking a session whose createSession is applied; says whether it is new. One already known keeps its
+    /// state and is touched.
     pub fn create(&mut self, id: SessionId, timeout_ms: i32, now: MonoMs) -> bool {
+        let new = self.propose(id, timeout_ms, now);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.applied = true;
+        }
+        new
+    }
+
+    /// The same when createSession is only being proposed: requests of the session may follow it at once, but should
+    /// it come to nothing, no snapshot may have brought the session to other servers or to a restart.
+    pub fn propose(&mut self, id: SessionId, timeout_ms: i32, now: MonoMs) -> bool {
         if self.sessions.contains_key(&id) {
             self.touch(id, now, timeout_ms);
             return false;
@@ -83,7 +95,8 @@ impl SessionTracker {
         let due = self.due(now, timeout_ms);
         self.buckets.entry(due).or_default().push(id);
         let bucket = Some(due);
-        let session = Session { timeout_ms, due, bucket, closing: false, owner: None };
+        let session =
+            Session { timeout_ms, due, bucket, closing: false, applied: false, owner: None };
         self.sessions.insert(id, session);
         true
     }
@@ -94,6 +107,9 @@ impl SessionTracker {
         self.sessions.clear();
         self.buckets.clear();
         self.last_due = None;
+        // In order, so that those that end together do so in the same order everywhere.
+        let mut sessions: Vec<(SessionId, i32)> = sessions.into_iter().collect();
+        sessions.sort_unstable();
         for (id, timeout_ms) in sessions {
             self.create(id, timeout_ms, now);
         }
@@ -233,10 +249,11 @@ impl SessionTracker {
         self.sessions.is_empty()
     }
 
-    /// For snapshots: every session, closing ones too, with its persisted timeout in milliseconds;
+    /// For snapshots: every session that was made, closing ones too, with its persisted timeout in milliseconds;
     /// in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, i32)> {
-        self.sessions.iter().map(|(id, session)| (*id, session.timeout_ms))
+        let applied = self.sessions.iter().filter(|(_, session)| session.applied);
+        applied.map(|(id, session)| (*id, session.timeout_ms))
     }
 
     /// For `dump`: buckets in order of time, the sessions of each in order of id. Sessions that

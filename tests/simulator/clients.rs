@@ -190,7 +190,10 @@ impl Clients {
             }
             match output {
                 Output::Ready { session, zxid } => {
-                    client.ready(index, session, zxid, now, checkers)
+                    client.ready(index, session, zxid, now, checkers);
+                    if self.quiet {
+                        checkers.sessions.detached(session, now);
+                    }
                 }
                 Output::Rejected => {
                     if let Some(session) = client.session.take() {

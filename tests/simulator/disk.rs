@@ -42,6 +42,12 @@ impl Disk {
         let kept = self.durable + prng.below(unflushed + 1) as usize;
         self.log.truncate(kept);
         self.durable = kept;
+        // A snapshot may be on disk before the log that leads up to it.
+        if let Some(newest) = self.snapshots.last()
+            && self.log.last().map_or(self.base, |(last, _)| *last) < newest.zxid
+        {
+            self.base = newest.zxid;
+        }
     }
 
     /// Records after `zxid`, in the order in which they were written.
@@ -57,6 +63,14 @@ impl Disk {
 
     /// A leader's snapshot takes the place of everything after it.
     pub fn adopt(&mut self, adopted: Snapshot, with_snapshot: bool) {
+        if std::env::var("DBG").is_ok() {
+            eprintln!(
+                "adopt {} end {} {with_snapshot} log {:?}",
+                adopted.zxid,
+                adopted.end,
+                self.log.last().map(|x| x.0)
+            );
+        }
         self.cut(adopted.zxid);
         if with_snapshot {
             if self.log.last().is_none_or(|(last, _)| *last != adopted.zxid) {

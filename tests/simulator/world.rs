@@ -189,6 +189,9 @@ impl World {
             return;
         }
         node.host.disk.crash(&mut self.prng);
+        if std::env::var("DBG").is_ok() {
+            eprintln!("{} crash {} safe {} wipes {wipes}", self.now, sid.0, node.host.disk.safe());
+        }
         // A snapshot in the middle of being put in place is there or not.
         if let Some(adopting) = node.host.adopting.take() {
             match self.prng.below(3) {

@@ -159,7 +159,7 @@ impl Leader {
         session: SessionId,
         timeout_ms: i32,
     ) {
-        core.db.sessions.create(session, timeout_ms, core.now);
+        core.db.sessions.propose(session, timeout_ms, core.now);
         // It was just made; one that is closing keeps its end.
         let _ = core.db.sessions.set_owner(session, owner_of(link));
         self.propose_session(core, session, timeout_ms, Waiting::default());
@@ -167,7 +167,7 @@ impl Leader {
 
     pub fn create_session(&mut self, core: &mut Core, conn: ConnToken, timeout_ms: i32) {
         let session = core.session_ids.next_id();
-        core.db.sessions.create(session, timeout_ms, core.now);
+        core.db.sessions.propose(session, timeout_ms, core.now);
         let _ = core.db.sessions.set_owner(session, OWN);
         core.attached.insert(session, conn);
         let connect = Some(Connecting { conn, session, timeout_ms });

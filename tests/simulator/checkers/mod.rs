@@ -145,7 +145,8 @@ impl Checkers {
         }
         let position = self.positions.entry(sid).or_default();
         let from = position.looked.max(Zxid(epoch << 32));
-        for (zxid, bytes) in disk.log_after(from) {
+        let own = disk.log_after(from).iter().take_while(|(zxid, _)| zxid.epoch() == epoch);
+        for (zxid, bytes) in own {
             position.looked = *zxid;
             self.primary_order.proposed(sid, *zxid);
             self.integrity.proposed(*zxid, bytes);
@@ -163,6 +164,14 @@ impl Checkers {
         let mut last = from;
         if before.is_none() {
             self.total_order.begins(sid, from);
+        }
+        if std::env::var("DBG").is_ok() && before.is_none() {
+            eprintln!(
+                "serve {} from {from} to {applied} base {} log {:?}..",
+                sid.0,
+                disk.base,
+                disk.log_after(from).first().map(|x| x.0)
+            );
         }
         for (zxid, bytes) in disk.log_after(from) {
             if *zxid > applied {

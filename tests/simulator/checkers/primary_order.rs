@@ -42,7 +42,7 @@ impl PrimaryOrder {
         let before = self.proposed.range(..zxid).next_back().map(|(before, _)| *before);
         let follows = before.is_some_and(|before| before.next() == zxid) || zxid.counter() == 1;
         if by != sid || !follows {
-            let text = format!("server {} proposes {zxid} after {before:?}", sid.0);
+            let text = format!("server {} proposes {zxid} after {before:?}, {} did", sid.0, by.0);
             violated("primary order", text);
         }
     }

@@ -87,11 +87,17 @@ impl Sessions {
         let (session, zxid) = (header.session, header.zxid);
         match txn {
             Txn::CreateSession { .. } => {
+                if std::env::var("DBG").is_ok() {
+                    eprintln!("{zxid} creates {session}");
+                }
                 if let Some(first) = self.made.insert(session, zxid) {
                     violated("sessions", format!("{session} is made at {first} and at {zxid}"));
                 }
             }
             Txn::CloseSession { .. } => {
+                if std::env::var("DBG").is_ok() {
+                    eprintln!("{zxid} closes {session}");
+                }
                 self.ended.entry(session).or_insert(zxid);
                 if header.cxid == 0 {
                     self.expired(session, header.time);
