@@ -1,7 +1,7 @@
 //! Whole ensembles on simulated time, network and disk, running the production machine. Everything is drawn from a seed.
 //!
 //! `RINGKEEPER_SIM_SEEDS=10..500 RINGKEEPER_SIM_SECONDS=120 cargo test --release --test simulator` is a campaign; a failure
-//! prints the command that plays its seed again. In builds with debug assertions `planted` proves that the checkers
+//! prints the command that plays its seed again; with `RINGKEEPER_SIM_LOG=info` its servers tell what they do. In builds with debug assertions `planted` proves that the checkers
 //! (`checkers`) catch what they are there for.
 
 #[path = "simulator/checkers/mod.rs"]
@@ -52,6 +52,11 @@ struct Tally {
 }
 
 fn run(seed: u64, seconds: i64) -> Tally {
+    if let Some(filter) = setting("RINGKEEPER_SIM_LOG") {
+        let log = tracing_subscriber::fmt().with_env_filter(filter).without_time();
+        // The second seed finds it installed.
+        let _ = log.with_writer(std::io::stderr).try_init();
+    }
     let (voters, observers) = [(3, 0), (3, 1), (5, 0), (1, 0), (2, 1), (7, 0)][seed as usize % 6];
     let mut world = World::new(seed, voters, observers);
     for _ in 0..seconds * 1000 {
@@ -70,26 +75,10 @@ fn run(seed: u64, seconds: i64) -> Tally {
     Availability::all_serve(world.all_serve());
     // Sessions that nobody speaks for end, and their ephemerals with them.
     world.clients.fall_silent(world.now, &mut world.checkers);
-    for _ in 0..std::env::var("QUIET_MS").map_or(6000, |t| t.parse().unwrap()) {
+    for _ in 0..6000 {
         world.step();
     }
     Availability::all_serve(world.all_serve());
-    for (sid, node) in &world.nodes {
-        if std::env::var("DBG").is_ok() {
-            let p = node.peer.as_ref().unwrap();
-            eprintln!(
-                "{} {:?} {:?} sessions {:?} buckets {:?}",
-                sid.0,
-                node.host.state,
-                p.status(false).leader,
-                p.sessions()
-                    .iter()
-                    .map(|(s, t)| (s, t, p.sessions().is_closing(s)))
-                    .collect::<Vec<_>>(),
-                p.session_buckets()
-            );
-        }
-    }
     for (sid, node) in &world.nodes {
         let peer = node.peer.as_ref().expect("it serves");
         world.checkers.end(*sid, peer);

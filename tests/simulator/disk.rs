@@ -63,14 +63,6 @@ impl Disk {
 
     /// A leader's snapshot takes the place of everything after it.
     pub fn adopt(&mut self, adopted: Snapshot, with_snapshot: bool) {
-        if std::env::var("DBG").is_ok() {
-            eprintln!(
-                "adopt {} end {} {with_snapshot} log {:?}",
-                adopted.zxid,
-                adopted.end,
-                self.log.last().map(|x| x.0)
-            );
-        }
         self.cut(adopted.zxid);
         if with_snapshot {
             if self.log.last().is_none_or(|(last, _)| *last != adopted.zxid) {

@@ -142,16 +142,6 @@ impl Host for SimHost {
     fn append(&mut self, zxid: Zxid, txn: &[u8]) -> Result<(), Fatal> {
         assert!(self.adopting.is_none(), "the log is closed");
         if !self.luck.dead {
-            if std::env::var("DBG").is_ok()
-                && self.disk.log.last().is_some_and(|l| l.0.next() != zxid)
-            {
-                eprintln!(
-                    "{} append {zxid} after {:?} link {:x}",
-                    self.now,
-                    self.disk.log.last().map(|x| x.0),
-                    self.next_link
-                );
-            }
             self.disk.log.push((zxid, txn.to_vec()));
             self.since_snapshot += 1;
         }

@@ -68,6 +68,11 @@ impl Network {
         flow.pieces.push_back((at, piece));
     }
 
+    /// Who is at the other end.
+    pub fn other(&self, end: End) -> Option<Sid> {
+        self.flows.get(&end)?.other.map(|other| other.0)
+    }
+
     /// Some link of the two is up, with nothing lost on it.
     pub fn connected(&self, a: Sid, b: Sid) -> bool {
         self.flows.iter().any(|(end, flow)| end.0 == a && flow.other.is_some_and(|end| end.0 == b))

@@ -33,6 +33,41 @@ fn must_be_caught(mistake: Planted, known: u64, by: &[&str]) {
     run(seed, SECONDS);
 }
 
+#[test]
+#[ignore = "a survey for whoever looks for seeds"]
+fn survey() {
+    let name = setting("PLANTED").unwrap();
+    let all = [
+        Planted::AckBeforeFlush,
+        Planted::TreeBehindLog,
+        Planted::PartialSnapKept,
+        Planted::LoggedAfterUpToDate,
+        Planted::EmptiedProposalList,
+        Planted::EpochBeforeHistory,
+        Planted::NewLeaderAckBeforeFlush,
+        Planted::ProposalAckBeforeNewLeaderAck,
+        Planted::EpochAndAckBeforeFlush,
+        Planted::HoleInCommittedLog,
+    ];
+    for mistake in all.into_iter().filter(|m| name == "all" || format!("{m:?}") == name) {
+        let mut found = std::collections::BTreeMap::<String, Vec<u64>>::new();
+        for seed in crate::seeds() {
+            plant(Some(mistake));
+            let result = catch_unwind(AssertUnwindSafe(|| run(seed, SECONDS)));
+            plant(None);
+            if let Err(panic) = result {
+                let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                let key =
+                    text.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default().to_owned();
+                found.entry(key).or_default().push(seed);
+            }
+        }
+        for (key, seeds) in found {
+            println!("{mistake:?} | {key} | {} | {:?}", seeds.len(), &seeds[..seeds.len().min(8)]);
+        }
+    }
+}
+
 macro_rules! planted {
     ($($test:ident: $mistake:ident, $seed:literal, $by:expr;)*) => {
         $(#[test]

@@ -7,6 +7,8 @@ use ringkeeper::base::prng::Prng;
 pub enum Fault {
     /// One server loses power.
     Crash,
+    /// The one that leads does.
+    CrashLeader,
     /// All do.
     Blackout,
     /// Nothing passes between two servers, or nothing one way.
@@ -20,13 +22,14 @@ pub enum Fault {
 }
 
 /// Times in 60 000 milliseconds, at the usual rate.
-const RATES: [(Fault, u64); 6] = [
-    (Fault::Crash, 12),
-    (Fault::Blackout, 10),
-    (Fault::Cut, 10),
-    (Fault::Isolate, 6),
-    (Fault::Mend, 48),
-    (Fault::Pause, 10),
+const RATES: [(Fault, u64); 7] = [
+    (Fault::Crash, 15),
+    (Fault::CrashLeader, 25),
+    (Fault::Blackout, 15),
+    (Fault::Cut, 15),
+    (Fault::Isolate, 10),
+    (Fault::Mend, 60),
+    (Fault::Pause, 12),
 ];
 
 #[derive(Clone, Debug)]
@@ -36,6 +39,9 @@ pub struct Weather {
     pub fatal_moments: u64,
     /// Servers stay down this long, mostly.
     down_ms_max: u64,
+    /// `zookeeper.forceSnapshotSync`, and whether the log on disk serves learners.
+    pub force_snapshot_sync: bool,
+    pub log_sync: bool,
 }
 
 impl Weather {
@@ -47,9 +53,11 @@ impl Weather {
             (_, 1) => (fault, 2 * rate),
             _ => (fault, rate),
         });
-        let fatal_moments = [0, 15, 30, 60][prng.below(4) as usize];
+        let fatal_moments = [0, 10, 20, 40][prng.below(4) as usize];
         let down_ms_max = [300, 1000, 3000][prng.below(3) as usize];
-        Weather { rates: rates.to_vec(), fatal_moments, down_ms_max }
+        let (force_snapshot_sync, log_sync) = (prng.below(3) == 0, prng.below(4) > 0);
+        let rates = rates.to_vec();
+        Weather { rates, fatal_moments, down_ms_max, force_snapshot_sync, log_sync }
     }
 
     /// No more faults.
@@ -77,6 +85,11 @@ impl Weather {
 
     /// How long a flush of a server takes, at most.
     pub fn flush_ms(&self, prng: &mut Prng) -> u64 {
-        [4, 8, 8, 60][prng.below(4) as usize]
+        [4, 8, 60, 150][prng.below(4) as usize]
+    }
+
+    /// How much longer packets of a server are on the way.
+    pub fn lag_ms(&self, prng: &mut Prng) -> MonoMs {
+        [0, 0, 0, 20, 100][prng.below(5) as usize]
     }
 }

@@ -39,6 +39,8 @@ pub struct Node {
     written_at: Option<MonoMs>,
     /// Milliseconds that a flush may take.
     flush_ms: u64,
+    /// Milliseconds more that packets from and to it take.
+    lag_ms: MonoMs,
     /// Stopped as by SIGSTOP, until then.
     pub paused_until: MonoMs,
     restart_at: MonoMs,
@@ -89,6 +91,7 @@ impl World {
                 adopt_at: None,
                 written_at: None,
                 flush_ms: 8,
+                lag_ms: 0,
                 paused_until: 0,
                 restart_at: world.now + world.prng.below(wait) as i64,
                 starts: 0,
@@ -122,8 +125,8 @@ impl World {
                 record_bytes_max: 1 << 20,
             },
             owners: OWNERS,
-            force_snapshot_sync: false,
-            log_sync: true,
+            force_snapshot_sync: self.weather.force_snapshot_sync,
+            log_sync: self.weather.log_sync,
             packet_bytes_max: 1 << 20,
             observer_logs: true,
             leader_connect_delay_ms: 100,
@@ -133,7 +136,8 @@ impl World {
 
     fn start(&mut self, sid: Sid) {
         self.checkers.availability.disturbed();
-        let options = self.options(sid);
+        let mut options = self.options(sid);
+        options.force_snapshot_sync &= self.prng.below(2) == 0;
         let election = Election::new(ElectionOptions {
             me: sid,
             quorum: options.quorum.clone(),
@@ -145,9 +149,10 @@ impl World {
         let (now, auth) = (self.now, self.auth.clone());
         let luck = Luck::new(self.prng.next_u64(), self.weather.fatal_moments);
         let flush_ms = self.weather.flush_ms(&mut self.prng);
+        let lag_ms = self.weather.lag_ms(&mut self.prng);
         let Some(node) = self.nodes.get_mut(&sid) else { return };
         node.starts += 1;
-        node.flush_ms = flush_ms;
+        (node.flush_ms, node.lag_ms) = (flush_ms, lag_ms);
         let disk = std::mem::take(&mut node.host.disk);
         let first_link = (sid.0 as u64) << 40 | node.starts << 20;
         node.host = SimHost::new(disk, luck, first_link);
@@ -189,9 +194,8 @@ impl World {
             return;
         }
         node.host.disk.crash(&mut self.prng);
-        if std::env::var("DBG").is_ok() {
-            eprintln!("{} crash {} safe {} wipes {wipes}", self.now, sid.0, node.host.disk.safe());
-        }
+        let safe = node.host.disk.safe();
+        tracing::info!("{}: server {} loses power, {safe} is safe", self.now, sid.0);
         // A snapshot in the middle of being put in place is there or not.
         if let Some(adopting) = node.host.adopting.take() {
             match self.prng.below(3) {
@@ -244,6 +248,7 @@ impl World {
                 }
                 continue;
             }
+            let _in = tracing::info_span!("server", sid = sid.0, now = self.now).entered();
             self.hear_core(sid);
             if self.now < self.nodes[&sid].paused_until {
                 continue;
@@ -273,10 +278,17 @@ impl World {
         let any = |prng: &mut Prng| sids[prng.below(sids.len() as u64) as usize];
         let Some(fault) = self.weather.strikes(&mut self.prng) else { return };
         self.checkers.availability.disturbed();
+        tracing::info!("{}: {fault:?}", self.now);
         match fault {
             Fault::Crash => {
                 let sid = any(&mut self.prng);
                 self.crash(sid);
+            }
+            Fault::CrashLeader => {
+                let leads = |sid: &&Sid| self.nodes[sid].host.accepting;
+                if let Some(leader) = sids.iter().find(leads) {
+                    self.crash(*leader);
+                }
             }
             Fault::Blackout => sids.iter().for_each(|sid| self.crash(*sid)),
             Fault::Cut => {
@@ -327,14 +339,19 @@ impl World {
             return self.checkers.availability.disturbed();
         }
         for (sid, node) in &self.nodes {
+            // Its epoch is agreed on. A server that had promised it before does not count towards that.
+            let epochs = node.host.disk.epochs;
+            let synchronises = node.host.accepting && epochs.current == epochs.accepted;
             let follows = |voter: &Sid| {
-                let peer = self.nodes[voter].peer.as_ref();
-                let learner = peer.map(|peer| peer.status(false).leader) == Some(Some(*sid));
-                learner && self.network.connected(*voter, *sid)
+                let Node { peer, host, .. } = &self.nodes[voter];
+                let follows = peer.as_ref().map(|peer| peer.status(false).leader);
+                follows == Some(Some(*sid))
+                    && host.disk.epochs.accepted == epochs.accepted
+                    && self.network.connected(*voter, *sid)
             };
             let voters = self.voters.iter().filter(|voter| *voter == sid || follows(voter));
-            if node.host.accepting && node.host.suspended && voters.count() * 2 > self.voters.len()
-            {
+            let quorum = voters.count() * 2 > self.voters.len();
+            if synchronises && node.host.suspended && quorum {
                 self.checkers.availability.waits(*sid, self.now);
             } else {
                 self.checkers.availability.left(*sid);
@@ -511,7 +528,15 @@ impl World {
 
     fn carry_out(&mut self, sid: Sid, out: Out) {
         let delay = 1 + self.prng.below(4) as i64;
-        let at = self.now + delay;
+        let lag = |sid: &Sid| self.nodes[sid].lag_ms;
+        let far = match &out {
+            Out::Vote(to, _) => lag(to),
+            Out::Bytes(link, _) | Out::Tree(link, _) | Out::Close(link) => {
+                self.network.other((sid, *link)).map_or(0, |other| lag(&other))
+            }
+            _ => 0,
+        };
+        let at = self.now + delay + far.max(lag(&sid));
         match out {
             Out::Vote(to, body) => {
                 if self.network.passes(sid, to) {

@@ -183,7 +183,8 @@ impl Learner {
             core.queue.push(Pending::Txn { proposal, waiting: Waiting::default() });
         }
         if planted(Planted::EmptiedProposalList) {
-            for proposal in std::mem::take(&mut self.not_logged) {
+            let newer = std::mem::take(&mut self.not_logged).into_iter();
+            for proposal in newer.filter(|proposal| proposal.zxid > last) {
                 core.append(host, proposal.zxid, proposal.bytes())?;
                 self.unacknowledged.push_back(proposal.zxid);
                 self.proposals.push_back(proposal);

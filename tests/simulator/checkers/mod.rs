@@ -165,14 +165,6 @@ impl Checkers {
         if before.is_none() {
             self.total_order.begins(sid, from);
         }
-        if std::env::var("DBG").is_ok() && before.is_none() {
-            eprintln!(
-                "serve {} from {from} to {applied} base {} log {:?}..",
-                sid.0,
-                disk.base,
-                disk.log_after(from).first().map(|x| x.0)
-            );
-        }
         for (zxid, bytes) in disk.log_after(from) {
             if *zxid > applied {
                 break;
