@@ -385,6 +385,10 @@ impl SnapshotSource for GivenUp {
         self.0.end_state()
     }
 
+    fn is_exact(&self) -> bool {
+        true
+    }
+
     fn is_given_up(&self) -> bool {
         self.0.written >= self.1
     }

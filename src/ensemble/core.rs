@@ -304,9 +304,12 @@ impl ZabCore {
                 let mut queue = self.ring.submission();
                 log.submit_flush(&mut queue).map_err(CoreExit::Log)?
             };
-            if submit != Submit::Nothing {
-                self.ring.submit().map_err(CoreExit::Ring)?;
+            // Alone, the write leaves with the call that waits for it.
+            let waits = submit == Submit::Queued && self.inbox.is_empty();
+            if submit == Submit::Nothing || (waits && self.options.spin.is_zero()) {
+                return Ok(());
             }
+            self.ring.submit().map_err(CoreExit::Ring)?;
             if submit != Submit::RingFull {
                 return Ok(());
             }
@@ -384,7 +387,7 @@ impl ZabCore {
         if !self.inbox.prepare_sleep() {
             // With too much outstanding the inbox waits for the log, not the other way round.
             if self.peer.takes_messages() {
-                return Ok(());
+                return self.ring.submit().map(|_| ());
             }
         }
         let timeout = types::Timespec::from(self.time_to_next());

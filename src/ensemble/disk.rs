@@ -102,13 +102,12 @@ impl Disk {
     }
 
     /// On a side thread: flushing a large file takes its time. The log is closed.
-    pub fn adopt_received(&mut self, last: Zxid, digest: u64) {
+    pub fn adopt_received(&mut self, last: Zxid) {
         let Some(received) = self.receiving.take() else { return };
         let (layout, inbox, max) = (self.layout.clone(), self.inbox.clone(), self.record_bytes_max);
-        let digest = self.snapshot_digest.then_some(digest);
-        let zxid_section = self.snapshot_zxid;
+        let (digest_section, zxid_section) = (self.snapshot_digest, self.snapshot_zxid);
         let run = move || {
-            let adopted = received.adopt(&layout, last, digest, zxid_section, max);
+            let adopted = received.adopt(&layout, last, digest_section, zxid_section, max);
             let mut message = ToZab::SnapshotAdopted(adopted.map_err(|error| error.to_string()));
             while let Err(back) = inbox.push(message) {
                 message = back;

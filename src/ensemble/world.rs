@@ -44,6 +44,10 @@ impl SnapshotSource for Source {
     fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::Acquire)
     }
+
+    fn is_exact(&self) -> bool {
+        self.exact
+    }
 }
 
 /// Owned by the Zab core beside the machine.
@@ -142,10 +146,10 @@ impl Host for World {
         self.disk.put_received(bytes)
     }
 
-    fn adopt_received_snapshot(&mut self, last: Zxid, digest: u64) {
+    fn adopt_received_snapshot(&mut self, last: Zxid) {
         self.give_up_snapshot();
         self.log = None;
-        self.disk.adopt_received(last, digest);
+        self.disk.adopt_received(last);
     }
 
     fn abandon_received_snapshot(&mut self) {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::proposal::{CommittedLog, Proposal};
+use super::source::Source;
 use crate::base::{MonoMs, Zxid};
 use crate::pipeline::Applier;
 use crate::session::SessionTracker;
@@ -61,6 +62,11 @@ impl Database {
         self.sessions = recovered.sessions;
         self.applier = recovered.applier;
         self.digests.clear();
+    }
+
+    /// The state as it is between two runs, to be written or sent.
+    pub fn source(&self) -> Source {
+        Source::new(&self.tree, &self.sessions, self.applier.is_exact(self.last()))
     }
 
     /// The last transaction applied.

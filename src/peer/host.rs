@@ -95,7 +95,7 @@ pub trait Host {
     fn received_snapshot_bytes(&mut self, bytes: &[u8]) -> Result<(), Fatal>;
     /// All bytes are there: makes it durable, then cuts the log after its zxid, then lets it take its name; on the
     /// side, and then calls [`super::Peer::snapshot_adopted`]. The log is idle and stays so until then.
-    fn adopt_received_snapshot(&mut self, last: Zxid, digest: u64);
+    fn adopt_received_snapshot(&mut self, last: Zxid);
     /// The leader is gone in the middle of it.
     fn abandon_received_snapshot(&mut self);
 

@@ -304,8 +304,7 @@ impl Peer {
         self.after(host, turn)?;
         self.follow_role(host);
         if host.snapshot_due() {
-            let Database { tree, sessions, .. } = &self.core.db;
-            host.write_snapshot(Source::new(tree, sessions));
+            host.write_snapshot(self.core.db.source());
         }
         Ok(())
     }

@@ -15,6 +15,8 @@ pub struct Source {
     pub acls: Vec<(i64, Vec<u8>)>,
     /// Set once the history that this was taken from is being cut or replaced: it must not be put in place.
     pub given_up: Arc<AtomicBool>,
+    /// The tree is that of its zxid, without later changes that a leader's stream brought early.
+    pub exact: bool,
 }
 
 impl std::fmt::Debug for Source {
@@ -24,12 +26,13 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
-    /// Of the state as it is between two runs.
-    pub fn new(tree: &TreeWriter, sessions: &SessionTracker) -> Source {
+    /// Of the state as it is between two runs; `exact` as in the field.
+    pub fn new(tree: &TreeWriter, sessions: &SessionTracker, exact: bool) -> Source {
         let walk = tree.begin_snapshot();
         let acls = walk.acls().filter(|(id, _)| *id != OPEN_ACL_ID);
         let acls = acls.map(|(id, list)| (id, list.as_bytes().to_vec())).collect();
-        Source { walk, sessions: sessions.iter().collect(), acls, given_up: Arc::default() }
+        let (sessions, given_up) = (sessions.iter().collect(), Arc::default());
+        Source { walk, sessions, acls, given_up, exact }
     }
 
     pub fn zxid(&self) -> Zxid {

@@ -44,12 +44,20 @@ pub struct Applier {
     quiet: bool,
     /// Comparing digests is suspended below this zxid (a fuzzy snapshot, disk-format 5.3).
     digests_from: Zxid,
+    /// The tree may hold changes from behind `digests_from` too: nothing counts until a digest is equal once.
+    unsettled: bool,
 }
 
 impl Applier {
     /// For replay: no events, no replies.
     pub fn replaying(digests_from: Zxid) -> Applier {
         Applier { quiet: true, digests_from, ..Applier::default() }
+    }
+
+    /// The tree came in a way that does not tell how far it reaches: a deletion or a new ACL leaves no zxid in it.
+    /// Digests count from the first that is equal, the moment at which it is the tree of one zxid.
+    pub fn unsettled(self) -> Applier {
+        Applier { unsettled: true, ..self }
     }
 
     /// The clock is read at the edge.
@@ -67,9 +75,15 @@ impl Applier {
         self.quiet = true;
     }
 
+    /// Whether a tree with everything applied up to `last` has no changes from behind it.
+    pub fn is_exact(&self, last: Zxid) -> bool {
+        !self.unsettled && last.next() >= self.digests_from
+    }
+
     /// Digests below `zxid` are not compared: the tree holds later changes already.
     pub fn compare_digests_from(&mut self, zxid: Zxid) {
         self.digests_from = zxid;
+        self.unsettled = false;
     }
 
     /// Applies one transaction between the tree's `begin` and `publish`. Events and the reply are appended to
@@ -107,9 +121,10 @@ impl Applier {
         if let Some(digest) = digest
             && header.zxid >= self.digests_from
             && digest.version == crate::wire::txn::DIGEST_VERSION
-            && digest.tree != tree.digest()
         {
-            self.digest_mismatches += 1;
+            let equal = digest.tree == tree.digest();
+            self.unsettled &= !equal;
+            self.digest_mismatches += u64::from(!equal && !self.unsettled);
         }
         Ok(closed)
     }

@@ -74,7 +74,7 @@ pub fn restore(config: &Config, layout: &DataLayout, epoch: Instant) -> Result<R
     recovered.sessions.restore(known, now);
     adopt_orphans(config, &mut recovered, now);
     if first_snapshot {
-        let mut source = Source::new(&recovered.tree, &recovered.sessions);
+        let mut source = Source::new(&recovered.tree, &recovered.sessions, true);
         snapshot::write(&layout.snap_dir, &mut source, &snapshot_options(config))
             .map_err(|error| (ExitCode::Snapshot, format!("the first snapshot: {error}")))?;
     }
@@ -227,6 +227,10 @@ impl RecoveryTarget for Target {
         let ends = [info.digest.map(|digest| digest.zxid), info.last_zxid];
         let end = ends.into_iter().flatten().max().filter(|end| *end > zxid);
         self.applier = Applier::replaying(end.unwrap_or(Zxid::ZERO));
+        // Of a tree that a leader sent nobody can tell where it ends.
+        if info.digest.is_none_or(|digest| digest.zxid == Zxid::ZERO) {
+            self.applier = std::mem::take(&mut self.applier).unsettled();
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`layout`] | directories, file names, what may stand where |
-//! | [`log`] | the proposal log: batches, linked write → fdatasync, poison; lives on the Zab core |
+//! | [`log`] | the proposal log: batches, durable writes, poison; lives on the Zab core |
 //! | [`log_segment`] | one log file being written, and the aligned buffer of its tail |
 //! | [`zero_fill`] | the side thread that prepares the next segment and watches free space |
 //! | [`log_scan`] | reading log files back, in order, with the damage rules |

@@ -59,21 +59,19 @@ impl ReceivedSnapshot {
         Ok(())
     }
 
-    /// Puts it in place, durably; blocks. `last` is the newest transaction whose effects it may hold; `digest` that of
-    /// its tree, of use only when there is none after its zxid. The proposal log must not be open.
+    /// Puts it in place, durably; blocks. `last` is the newest transaction that it names. Its digest section, if one is
+    /// asked for, says that nobody knows it: which later changes the stream holds cannot be seen in it. The proposal
+    /// log must not be open.
     pub fn adopt(
         mut self,
         layout: &DataLayout,
         last: Zxid,
-        digest: Option<u64>,
+        digest_section: bool,
         zxid_section: bool,
         buffer_max: usize,
     ) -> io::Result<()> {
         self.write_out()?;
-        let digest = digest.map(|digest| match last > self.zxid {
-            true => DigestSection::new(Zxid::ZERO, 0),
-            false => DigestSection::new(self.zxid, digest),
-        });
+        let digest = digest_section.then(|| DigestSection::UNKNOWN);
         let trailer = Trailer { digest, last_zxid: zxid_section.then_some(last) };
         trailer.encode(&mut self.chunk, &mut self.sum);
         self.file.write_all(&self.chunk)?;

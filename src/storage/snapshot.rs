@@ -47,6 +47,8 @@ pub trait SnapshotSource: Send {
     fn is_given_up(&self) -> bool {
         false
     }
+    /// Whether the tree had no changes from behind its zxid when the walk began: else its digest is that of no zxid.
+    fn is_exact(&self) -> bool;
 }
 
 /// Settings that touch snapshots.
@@ -184,7 +186,10 @@ pub fn write_to(
     chunk.clear();
     let (last_zxid, digest) = source.end_state();
     let trailer = Trailer {
-        digest: options.digest.then(|| DigestSection::new(last_zxid, digest)),
+        digest: options.digest.then(|| match source.is_exact() {
+            true => DigestSection::new(last_zxid, digest),
+            false => DigestSection::UNKNOWN,
+        }),
         last_zxid: options.last_zxid_section.then(|| last_zxid.max(source.zxid())),
     };
     trailer.encode(&mut chunk, &mut out.sum);

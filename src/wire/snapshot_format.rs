@@ -150,6 +150,10 @@ pub struct DigestSection {
 }
 
 impl DigestSection {
+    /// Nobody knows the digest: readers compare with none.
+    pub const UNKNOWN: DigestSection =
+        DigestSection { zxid: Zxid::ZERO, version: DIGEST_VERSION, tree: 0 };
+
     pub fn new(zxid: Zxid, tree: u64) -> DigestSection {
         DigestSection { zxid, version: DIGEST_VERSION, tree }
     }

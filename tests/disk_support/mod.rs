@@ -148,4 +148,8 @@ impl SnapshotSource for Memory {
     fn end_state(&self) -> (Zxid, u64) {
         self.end
     }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
 }

@@ -69,10 +69,14 @@ impl Witness {
     }
 
     /// The sync counts from here on: not before what the clients have been told was written down.
-    fn sync(&self, change: Change, reply: ReplyEmpty) {
+    fn count_sync(&self, change: Change) {
         std::thread::sleep(HOLD);
         let told = self.load.sample();
         self.with(|state| state.journal.push(Event { change, told: Some(told) }));
+    }
+
+    fn sync(&self, change: Change, reply: ReplyEmpty) {
+        self.count_sync(change);
         reply.ok();
     }
 }
@@ -270,15 +274,18 @@ impl Filesystem for Witness {
         at: u64,
         bytes: &[u8],
         _: WriteFlags,
-        _: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        if self.with(|state| state.write(ino.0, at as usize, bytes)) {
-            reply.written(bytes.len() as u32);
-        } else {
-            reply.error(Errno::ENOENT);
+        if !self.with(|state| state.write(ino.0, at as usize, bytes)) {
+            return reply.error(Errno::ENOENT);
         }
+        // RWF_DSYNC: a write that is through only when it is synced.
+        if flags.0 & libc::O_DSYNC != 0 {
+            self.count_sync(Change::SyncFile { ino: ino.0 });
+        }
+        reply.written(bytes.len() as u32);
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {

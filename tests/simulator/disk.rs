@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub zxid: Zxid,
     /// The newest transaction whose effects it may hold.
     pub end: Zxid,
+    /// Else its tree may reach farther than its nodes tell.
+    pub exact: bool,
     pub bytes: Vec<u8>,
 }
 
@@ -89,6 +91,9 @@ impl Disk {
             None => (TreeWriter::new(OWNERS), SessionTracker::new(200), Zxid::ZERO, Zxid::ZERO),
         };
         let mut applier = Applier::replaying(end);
+        if self.snapshots.last().is_some_and(|snapshot| !snapshot.exact) {
+            applier = applier.unsettled();
+        }
         let mut unheard = CommitBatch::default();
         let mut recent = Vec::new();
         let mut last = start;

@@ -121,7 +121,8 @@ impl SimHost {
         let zxid = source.zxid();
         snapshot::stream(&mut bytes, &mut *source).expect("memory");
         let end = source.end_state().0.max(zxid);
-        self.disk.snapshots.push(Snapshot { zxid, end, bytes });
+        let exact = source.exact;
+        self.disk.snapshots.push(Snapshot { zxid, end, exact, bytes });
     }
 
     /// Packets that end a phase are moments that matter.
@@ -213,12 +214,12 @@ impl Host for SimHost {
         Ok(())
     }
 
-    fn adopt_received_snapshot(&mut self, last: Zxid, _digest: u64) {
+    fn adopt_received_snapshot(&mut self, last: Zxid) {
         assert!(self.log_idle());
         let (zxid, bytes) = self.receiving.take().expect("received");
         self.writing = None;
         if self.luck.holds() {
-            self.adopting = Some(Snapshot { zxid, end: last, bytes });
+            self.adopting = Some(Snapshot { zxid, end: last, exact: false, bytes });
             self.out.push(Out::Adopt);
         }
     }

@@ -12,7 +12,6 @@ use crate::base::{Planted, Zxid, planted};
 use crate::peer::core::Core;
 use crate::peer::host::{Host, LinkId};
 use crate::peer::proposal::Proposal;
-use crate::peer::source::Source;
 use crate::wire::quorum_packet::{PacketType, QuorumPacket};
 use crate::zab::synchronisation::{Position, SyncPlan, decide};
 
@@ -134,7 +133,7 @@ impl Leader {
 
     fn send_tree(&self, core: &Core, host: &mut dyn Host, link: LinkId, zxid: Zxid) {
         send_packet(host, link, PacketType::Snap, zxid, None);
-        host.stream_snapshot(link, Source::new(&core.db.tree, &core.db.sessions));
+        host.stream_snapshot(link, core.db.source());
     }
 
     fn put_new_leader(&self, core: &Core, out: &mut Vec<u8>) {

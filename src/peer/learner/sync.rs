@@ -211,10 +211,9 @@ impl Learner {
             }
             Stage::Adopting { tree: Some(tree), under_way } if !*under_way && host.log_idle() => {
                 *under_way = true;
-                let digest = tree.tree.digest();
                 let applied = tree.tree.tree().applied();
                 let newest = applied.max(self.received_newest);
-                host.adopt_received_snapshot(newest, digest);
+                host.adopt_received_snapshot(newest);
                 Ok(())
             }
             Stage::Persisting { up_to } if core.durable >= *up_to || host.log_idle() => {

@@ -34,7 +34,8 @@ pub(super) struct TreeReceiver {
     loader: TreeLoader,
     record_bytes_max: usize,
     now: i64,
-    /// The newest transaction that any node names: the stream may hold later changes than its zxid says.
+    /// The newest transaction that any node names: the stream may hold later changes than its zxid says, and later
+    /// ones than this too, if they left no trace in a node.
     pub newest: Zxid,
 }
 
@@ -143,7 +144,7 @@ impl TreeReceiver {
     /// until those have been applied again.
     pub fn finish(self) -> Recovered {
         let tree = self.loader.finish(self.zxid);
-        let mut applier = Applier::replaying(Zxid(i64::MAX));
+        let mut applier = Applier::replaying(self.newest).unsettled();
         applier.go_live();
         Recovered { tree, sessions: self.sessions, applier, recent: Vec::new() }
     }
