@@ -151,6 +151,11 @@ impl Core {
     /// Applies everything given to the log while no client is served: without events and answers.
     pub fn apply_appended(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         self.queue.commit(self.appended);
+        self.apply_unheard(host)
+    }
+
+    /// Applies everything committed while no client is served: without events and answers.
+    pub fn apply_unheard(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         let Core { queue, db, attached, .. } = self;
         db.applier.set_now(self.now);
         db.applier.go_quiet();

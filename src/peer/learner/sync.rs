@@ -272,6 +272,8 @@ impl Learner {
         for zxid in std::mem::take(&mut self.decided) {
             self.commit(core, zxid)?;
         }
+        // Before any client looks: a received tree may show changes from behind its zxid until they are applied again.
+        core.apply_unheard(host)?;
         tracing::info!("up to date with leader {} in epoch {:x}", self.leader.0, self.epoch);
         Ok(())
     }
