@@ -78,7 +78,8 @@ pub trait Host {
     /// The newest state on disk; blocks for the time of loading it. The log is idle.
     fn reload(&mut self) -> Result<Recovered, Fatal>;
     /// Transactions after `after` from the log on disk, at most up to `to`, if the log holds `after` itself and all
-    /// that follows without a hole, in not more bytes than are read in passing.
+    /// that follows without a hole, in not more bytes than are read in passing. A received snapshot leaves a hole
+    /// before it, which at the end of an epoch no zxid tells of.
     fn read_log(&mut self, after: Zxid, to: Zxid) -> Option<Vec<Proposal>>;
     /// Durable when it returns; blocks for two small flushes.
     fn write_epoch(&mut self, file: EpochFile, epoch: i64) -> Result<(), Fatal>;
