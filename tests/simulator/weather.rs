@@ -42,6 +42,8 @@ pub struct Weather {
     /// `zookeeper.forceSnapshotSync`, and whether the log on disk serves learners.
     pub force_snapshot_sync: bool,
     pub log_sync: bool,
+    /// One bare majority after the other has its turn.
+    pub rotates: bool,
 }
 
 impl Weather {
@@ -56,8 +58,10 @@ impl Weather {
         let fatal_moments = [0, 10, 20, 40][prng.below(4) as usize];
         let down_ms_max = [300, 1000, 3000][prng.below(3) as usize];
         let (force_snapshot_sync, log_sync) = (prng.below(3) == 0, prng.below(4) > 0);
-        let rates = rates.to_vec();
-        Weather { rates, fatal_moments, down_ms_max, force_snapshot_sync, log_sync }
+        let rotates = prng.below(3) == 0;
+        let rates = if rotates { Vec::new() } else { rates.to_vec() };
+        let fatal_moments = if rotates { 5 } else { fatal_moments };
+        Weather { rates, fatal_moments, down_ms_max, force_snapshot_sync, log_sync, rotates }
     }
 
     /// No more faults.

@@ -59,12 +59,15 @@ pub struct World {
     weather: Weather,
     /// Power will be lost, on these servers.
     blackout: Option<(MonoMs, Vec<Sid>)>,
+    /// When another bare majority takes its turn, in seeds in which they do.
+    next_majority: Option<MonoMs>,
 }
 
 impl World {
     pub fn new(seed: u64, voters: i64, observers: i64) -> World {
         let mut prng = Prng::new(seed);
         let weather = Weather::draw(&mut prng);
+        let next_majority = (weather.rotates && voters > 2).then_some(1500);
         let mut world = World {
             now: 1000,
             prng,
@@ -76,6 +79,7 @@ impl World {
             auth: Arc::new(Auth::new(AuthConfig::default())),
             weather,
             blackout: None,
+            next_majority,
         };
         // One of them may join a running ensemble later.
         let late = (voters > 2 && world.prng.below(3) == 0)
@@ -266,8 +270,33 @@ impl World {
         }
     }
 
+    /// Another bare majority has its turn, the other voters are down. What one majority has decided the next must find
+    /// out from the few that belong to both.
+    fn rotate(&mut self) {
+        let mut voters = self.voters.clone();
+        for at in (1..voters.len()).rev() {
+            voters.swap(at, self.prng.below(at as u64 + 1) as usize);
+        }
+        let down = voters.split_off(voters.len() / 2 + 1);
+        tracing::info!("{}: now {voters:?}", self.now);
+        let sids: Vec<Sid> = self.nodes.keys().copied().collect();
+        for sid in sids {
+            let held = down.contains(&sid);
+            if held || self.prng.below(2) == 0 {
+                self.crash(sid);
+            }
+            let soon = self.now + 5 + self.prng.below(60) as i64;
+            let node = self.nodes.get_mut(&sid).expect("there");
+            node.restart_at = if held { MonoMs::MAX } else { node.restart_at.min(soon) };
+        }
+        self.next_majority = Some(self.now + 350 + self.prng.below(900) as i64);
+    }
+
     /// Faults, as the weather is.
     fn strike(&mut self) {
+        if self.next_majority.is_some_and(|at| self.now >= at) {
+            self.rotate();
+        }
         let sids: Vec<Sid> = self.nodes.keys().copied().collect();
         if let Some((at, struck)) = self.blackout.take() {
             match self.now >= at {
@@ -314,19 +343,25 @@ impl World {
     fn lose_power(&mut self, sid: Sid) {
         let Some(node) = self.nodes.get_mut(&sid) else { return };
         let omen = std::mem::take(&mut node.host.luck.omen);
+        let ms = if self.prng.below(2) == 0 { 8 } else { 60 };
+        let soon = self.now + 1 + self.prng.below(ms) as i64;
+        if let Some(at) = &mut self.next_majority
+            && (omen || node.host.luck.dead)
+        {
+            *at = soon.min(*at);
+        }
         if node.host.luck.dead {
             self.crash(sid);
             if self.prng.below(2) == 0 {
                 self.blackout = Some((self.now + 1, self.nodes.keys().copied().collect()));
             }
-        } else if omen && self.blackout.is_none() {
+        } else if omen && self.blackout.is_none() && self.next_majority.is_none() {
             let struck = match self.prng.below(3) {
                 0 => vec![sid],
                 1 => self.nodes.keys().copied().filter(|_| self.prng.below(2) == 0).collect(),
                 _ => self.nodes.keys().copied().collect(),
             };
-            let ms = if self.prng.below(2) == 0 { 8 } else { 60 };
-            self.blackout = Some((self.now + 1 + self.prng.below(ms) as i64, struck));
+            self.blackout = Some((soon, struck));
         }
     }
 
@@ -593,7 +628,7 @@ impl World {
     /// No more faults; everybody comes back.
     pub fn heal(&mut self) {
         self.weather.clear();
-        self.blackout = None;
+        (self.blackout, self.next_majority) = (None, None);
         self.network.cut.clear();
         for node in self.nodes.values_mut() {
             node.host.luck.end();
