@@ -7,9 +7,10 @@ use std::path::Path;
 
 use disk_support::{Memory, disk_dir, error_txn, golden, set_data};
 use ringkeeper::base::{SessionId, Zxid};
-use ringkeeper::storage::log_scan::ScanError;
+use ringkeeper::storage::log_scan::{ScanError, read_range};
 use ringkeeper::storage::received::ReceivedSnapshot;
 use ringkeeper::storage::recovery::{Decision, log_bytes_from};
+use ringkeeper::storage::snapshot::SnapshotSource;
 use ringkeeper::storage::truncate::{TruncateError, truncate};
 use ringkeeper::storage::{
     Compression, DataLayout, PurgeSchedule, Recovered, RecoveryError, RecoveryOptions,
@@ -343,6 +344,76 @@ fn a_snapshot_replaces_its_namesake_only_when_it_is_whole() {
     fs::remove_dir(dir.layout.snap_dir.join(".ringkeeper-snapshot.5")).unwrap();
     let written = snapshot::write(&dir.layout.snap_dir, &mut tree, &options).unwrap();
     assert_eq!(written.file_bytes, fs::metadata(&written.path).unwrap().len());
+    assert_eq!(dir.names(), ["snapshot.5"]);
+}
+
+#[test]
+fn a_log_is_read_back_only_where_nothing_is_missing() {
+    let dir = Dir::new();
+    let read = |after, to| {
+        let found = read_range(&dir.layout, Zxid(after), Zxid(to), 1 << 20, MAX)?;
+        Some(found.into_iter().map(|(zxid, _)| zxid.0).collect::<Vec<_>>())
+    };
+    dir.snapshot(0);
+    dir.log_range(1..=5);
+    dir.snapshot(3);
+    dir.log_range(EPOCH + 1..=EPOCH + 3);
+    assert_eq!(read(2, EPOCH + 2), Some(vec![3, 4, 5, EPOCH + 1, EPOCH + 2]));
+    assert_eq!(read(6, EPOCH + 2), None, "the learner's last is not in the log");
+    assert_eq!(read(2, EPOCH + 4), None, "nor what it is to be brought to");
+    assert!(read_range(&dir.layout, Zxid(2), Zxid(EPOCH + 2), 60, MAX).is_none(), "too much");
+    // A leader's snapshot took the place of 6 and 7, which this server never had.
+    dir.snapshot(7);
+    assert_eq!(read(2, EPOCH + 2), None);
+    assert_eq!(read(EPOCH + 1, EPOCH + 2), Some(vec![EPOCH + 2]));
+}
+
+/// A source that nobody wants any more once so many nodes were taken from it.
+struct GivenUp(Memory, usize);
+
+impl SnapshotSource for GivenUp {
+    fn zxid(&self) -> Zxid {
+        self.0.zxid()
+    }
+
+    fn sessions(&self) -> &[(SessionId, i32)] {
+        self.0.sessions()
+    }
+
+    fn acls(&self) -> &[(i64, Vec<u8>)] {
+        self.0.acls()
+    }
+
+    fn next_chunk(&mut self, _max_nodes: usize, out: &mut Vec<u8>) -> bool {
+        self.0.next_chunk(1, out)
+    }
+
+    fn end_state(&self) -> (Zxid, u64) {
+        self.0.end_state()
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.0.written >= self.1
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_given_up_never_takes_its_name() {
+    let dir = Dir::new();
+    let options = SnapshotOptions::default();
+    let nodes = Memory::small_tree(5).nodes.len();
+    // In the middle, and when everything is written and only the name is missing.
+    for at in [2, nodes] {
+        let mut source = GivenUp(Memory::small_tree(5), at);
+        assert!(snapshot::write(&dir.layout.snap_dir, &mut source, &options).is_err());
+        assert!(dir.names().is_empty(), "{:?}", dir.names());
+    }
+    let mut source = GivenUp(Memory::small_tree(5), nodes + 1);
+    snapshot::write(&dir.layout.snap_dir, &mut source, &options).unwrap();
     assert_eq!(dir.names(), ["snapshot.5"]);
 }
 

@@ -4,10 +4,12 @@
 
 pub mod ids;
 pub mod limits;
+pub mod planted;
 pub mod prng;
 pub mod slab;
 pub mod tally;
 pub mod time;
 
 pub use ids::{SessionId, Sid, Zxid};
+pub use planted::{Planted, planted};
 pub use time::{MonoMs, WallMs};

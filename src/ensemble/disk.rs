@@ -6,7 +6,7 @@ use crate::base::Zxid;
 use crate::peer::{EpochFile, Fatal, Proposal, Recovered};
 use crate::pipeline::Mailbox;
 use crate::pipeline::messages::ToZab;
-use crate::storage::log_scan::LogScan;
+use crate::storage::log_scan::read_range;
 use crate::storage::received::ReceivedSnapshot;
 use crate::storage::truncate::{self, TruncateError};
 use crate::storage::{DataLayout, LogOptions, ProposalLog, epochs};
@@ -78,36 +78,12 @@ impl Disk {
     /// Everything after `after` up to `to`; `None` if the log does not hold `after` and all that follows, or if that is
     /// too much to be read in passing.
     pub fn read_log(&self, after: Zxid, to: Zxid) -> Option<Vec<Proposal>> {
-        let logs = self.layout.logs().ok()?;
         let snapshots = self.layout.snapshots().ok()?;
         let newest = snapshots.last().and_then(|file| std::fs::metadata(&file.path).ok());
         let of_snapshot = newest.map_or(0.0, |file| file.len() as f64 * self.snapshot_size_factor);
         let limit = LOG_SYNC_BYTES_MAX.min((of_snapshot as u64).max(1 << 20));
-        let mut scan = LogScan::new(&logs, after, self.record_bytes_max);
-        let mut found = Vec::new();
-        let (mut last, mut bytes) = (None, 0);
-        // What cannot be read is no reason to stop: a learner is sent the tree instead.
-        while let Ok(Some((record, _))) = scan.read() {
-            let zxid = record.header.zxid;
-            match last {
-                None if zxid == after => {}
-                None => return None,
-                Some(last) if zxid == last => continue,
-                Some(last) if zxid != last.next() && zxid.epoch() <= last.epoch() => return None,
-                Some(_) => {
-                    bytes += record.payload.len() as u64;
-                    if bytes > limit {
-                        return None;
-                    }
-                    found.push(Proposal::alone(zxid, record.payload.to_vec()));
-                }
-            }
-            last = Some(zxid);
-            if zxid >= to {
-                return Some(found);
-            }
-        }
-        None
+        let found = read_range(&self.layout, after, to, limit, self.record_bytes_max)?;
+        Some(found.into_iter().map(|(zxid, txn)| Proposal::alone(zxid, txn)).collect())
     }
 
     pub fn begin_received(&mut self, zxid: Zxid) -> Result<(), Fatal> {

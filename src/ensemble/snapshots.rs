@@ -63,6 +63,8 @@ impl SnapshotPolicy {
 pub struct SnapshotState {
     pub running: AtomicBool,
     pub failed: AtomicBool,
+    /// The one that is being written is not wanted any more.
+    pub given_up: Arc<AtomicBool>,
     took_ms: Mutex<Tally>,
 }
 
@@ -92,6 +94,9 @@ pub fn spawn<S: Send + 'static>(
             Ok(()) => shared.took_ms().add(started.elapsed().as_millis() as i64),
             Err(error) if is_full(&error) => {
                 tracing::error!("no room for a snapshot: {error}; the next one will be tried");
+            }
+            Err(_) if shared.given_up.load(Ordering::Acquire) => {
+                tracing::info!("a snapshot is given up: its history is being cut or replaced");
             }
             Err(error) => {
                 tracing::error!("the snapshot cannot be written: {error}");

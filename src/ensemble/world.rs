@@ -42,6 +42,10 @@ impl SnapshotSource for Source {
         self.walk.end_state()
     }
 
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+
     fn is_exact(&self) -> bool {
         self.exact
     }
@@ -74,6 +78,15 @@ impl World {
     pub fn log_error(&self) -> Option<LogError> {
         self.log.as_ref().and_then(|log| log.poisoned().cloned())
     }
+
+    /// The history is about to be cut or replaced: a snapshot of it that took its name afterwards would bring back what
+    /// was cut. Blocks until the side thread has written the piece that it is at.
+    fn give_up_snapshot(&self) {
+        self.snapshot_state.given_up.store(true, Ordering::Release);
+        while self.snapshot_state.running.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 impl Host for World {
@@ -96,6 +109,7 @@ impl Host for World {
     }
 
     fn truncate(&mut self, to: Zxid) -> Result<bool, Fatal> {
+        self.give_up_snapshot();
         self.log = None;
         let cut = self.disk.truncate(to);
         self.log = Some(self.disk.open_log()?);
@@ -119,8 +133,10 @@ impl Host for World {
     }
 
     /// One that is due while another is being written, or while there is no room, is left out.
-    fn write_snapshot(&mut self, source: Source) {
+    fn write_snapshot(&mut self, mut source: Source) {
         if !self.space_low && !self.snapshot_state.running.load(Ordering::Acquire) {
+            self.snapshot_state.given_up.store(false, Ordering::Release);
+            source.given_up = self.snapshot_state.given_up.clone();
             spawn(&self.snapshot_state, source, self.write_snapshot.clone());
         }
     }
@@ -134,6 +150,7 @@ impl Host for World {
     }
 
     fn adopt_received_snapshot(&mut self, last: Zxid) {
+        self.give_up_snapshot();
         self.log = None;
         self.disk.adopt_received(last);
     }

@@ -7,7 +7,7 @@ use super::database::{Database, Recovered};
 use super::host::{Fatal, Host};
 use super::queue::{ApplyQueue, Attached, Pending};
 use crate::auth::Auth;
-use crate::base::{MonoMs, SessionId, Sid, WallMs, Zxid};
+use crate::base::{MonoMs, Planted, SessionId, Sid, WallMs, Zxid, planted};
 use crate::pipeline::prep::{PrepCounts, PrepOptions};
 use crate::pipeline::{ConnToken, Item};
 use crate::session::{SessionIds, password};
@@ -115,6 +115,11 @@ impl Core {
         self.queue.push(Pending::Item(Item::Close { conn }));
     }
 
+    /// Up to here this server may say that it has what it was sent.
+    pub fn acknowledgeable(&self) -> Zxid {
+        if planted(Planted::AckBeforeFlush) { self.appended } else { self.durable }
+    }
+
     /// A transaction goes to the log.
     pub fn append(&mut self, host: &mut dyn Host, zxid: Zxid, txn: &[u8]) -> Result<(), Fatal> {
         host.append(zxid, txn)?;
@@ -147,7 +152,9 @@ impl Core {
     pub fn fast_forward(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         self.attached.clear();
         self.queue.forget_waiting();
-        self.apply_appended(host)?;
+        if !planted(Planted::TreeBehindLog) {
+            self.apply_appended(host)?;
+        }
         let last = self.db.last();
         self.queue.reset(last);
         Ok(())
@@ -156,6 +163,11 @@ impl Core {
     /// Applies everything given to the log while no client is served: without events and answers.
     pub fn apply_appended(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         self.queue.commit(self.appended);
+        self.apply_unheard(host)
+    }
+
+    /// Applies everything committed while no client is served: without events and answers.
+    pub fn apply_unheard(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         let Core { queue, db, attached, .. } = self;
         db.applier.set_now(self.now, self.wall);
         db.applier.go_quiet();

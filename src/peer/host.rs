@@ -78,7 +78,8 @@ pub trait Host {
     /// The newest state on disk; blocks for the time of loading it. The log is idle.
     fn reload(&mut self) -> Result<Recovered, Fatal>;
     /// Transactions after `after` from the log on disk, at most up to `to`, if the log holds `after` itself and all
-    /// that follows without a hole, in not more bytes than are read in passing.
+    /// that follows without a hole, in not more bytes than are read in passing. A received snapshot leaves a hole
+    /// before it, which at the end of an epoch no zxid tells of.
     fn read_log(&mut self, after: Zxid, to: Zxid) -> Option<Vec<Proposal>>;
     /// Durable when it returns; blocks for two small flushes.
     fn write_epoch(&mut self, file: EpochFile, epoch: i64) -> Result<(), Fatal>;
@@ -87,7 +88,8 @@ pub trait Host {
 
     /// True once when enough was appended since the last one.
     fn snapshot_due(&mut self) -> bool;
-    /// Writes one on the side, unless one is being written.
+    /// Writes one on the side, unless one is being written. What is still being written when the history is cut or
+    /// replaced is given up.
     fn write_snapshot(&mut self, source: Source);
     /// A snapshot from the leader begins: its bytes follow, from the session table to the end of the nodes.
     fn begin_received_snapshot(&mut self, zxid: Zxid) -> Result<(), Fatal>;

@@ -76,6 +76,12 @@ impl CommittedLog {
         }
     }
 
+    /// Drops what came after `zxid` and goes on as if it had not: only for [`crate::base::Planted`].
+    pub fn forget_after(&mut self, zxid: Zxid) {
+        let at = self.proposals.partition_point(|proposal| proposal.zxid <= zxid);
+        self.proposals.truncate(at);
+    }
+
     pub fn min(&self) -> Zxid {
         self.proposals.front().map_or(self.last, |first| first.zxid)
     }

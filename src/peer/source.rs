@@ -1,5 +1,8 @@
 //! A snapshot in the making: the walk over the tree and the session table as it was.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use crate::base::{SessionId, Zxid};
 use crate::session::SessionTracker;
 use crate::tree::{OPEN_ACL_ID, SnapshotWalk, TreeWriter};
@@ -10,6 +13,8 @@ pub struct Source {
     pub sessions: Vec<(SessionId, i32)>,
     /// Disk id and encoded list.
     pub acls: Vec<(i64, Vec<u8>)>,
+    /// Set once the history that this was taken from is being cut or replaced: it must not be put in place.
+    pub given_up: Arc<AtomicBool>,
     /// The tree is that of its zxid, without later changes that a leader's stream brought early.
     pub exact: bool,
 }
@@ -26,7 +31,8 @@ impl Source {
         let walk = tree.begin_snapshot();
         let acls = walk.acls().filter(|(id, _)| *id != OPEN_ACL_ID);
         let acls = acls.map(|(id, list)| (id, list.as_bytes().to_vec())).collect();
-        Source { walk, sessions: sessions.iter().collect(), acls, exact }
+        let (sessions, given_up) = (sessions.iter().collect(), Arc::default());
+        Source { walk, sessions, acls, given_up, exact }
     }
 
     pub fn zxid(&self) -> Zxid {

@@ -50,7 +50,7 @@ impl Host for Memory {
     }
     fn begin_received_snapshot(&mut self, _: Zxid) -> Result<(), Fatal> { no() }
     fn received_snapshot_bytes(&mut self, _: &[u8]) -> Result<(), Fatal> { no() }
-    fn adopt_received_snapshot(&mut self, _: Zxid, _: u64) { no() }
+    fn adopt_received_snapshot(&mut self, _: Zxid) { no() }
     fn abandon_received_snapshot(&mut self) { no() }
     fn send_vote(&mut self, _: Sid, _: Vec<u8>) { no() }
     fn connect_all_voters(&mut self) { no() }

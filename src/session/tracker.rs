@@ -31,7 +31,7 @@ struct Session {
     /// session in other buckets are stale.
     bucket: Option<MonoMs>,
     closing: bool,
-    /// Its createSession is applied: snapshots have it from then on.
+    /// Its createSession was applied. Until then only the leader knows it, and no snapshot may.
     applied: bool,
     owner: Option<u64>,
 }
@@ -76,18 +76,18 @@ impl SessionTracker {
         end.saturating_add(self.tick_ms)
     }
 
-    /// A createSession was applied. Says whether the session is new; one already known keeps its state
-    /// and is touched.
+    /// Starts tracking a session whose createSession is applied; says whether it is new. One already known keeps its
+    /// state and is touched.
     pub fn create(&mut self, id: SessionId, timeout_ms: i32, now: MonoMs) -> bool {
-        let is_new = self.propose(id, timeout_ms, now);
+        let new = self.propose(id, timeout_ms, now);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.applied = true;
         }
-        is_new
+        new
     }
 
-    /// Starts tracking a session whose createSession is on its way; says whether it is new. One already
-    /// known keeps its state and is touched.
+    /// The same when createSession is only being proposed: requests of the session may follow it at once, but should
+    /// it come to nothing, no snapshot may have brought the session to other servers or to a restart.
     pub fn propose(&mut self, id: SessionId, timeout_ms: i32, now: MonoMs) -> bool {
         if self.sessions.contains_key(&id) {
             self.touch(id, now, timeout_ms);
@@ -108,6 +108,9 @@ impl SessionTracker {
         self.sessions.clear();
         self.buckets.clear();
         self.last_due = None;
+        // In order, so that those that end together do so in the same order everywhere.
+        let mut sessions: Vec<(SessionId, i32)> = sessions.into_iter().collect();
+        sessions.sort_unstable();
         for (id, timeout_ms) in sessions {
             self.create(id, timeout_ms, now);
         }

@@ -151,6 +151,19 @@ fn wild_timeouts_do_no_harm() {
     assert!(sessions.touch(B, i64::MAX, i32::MAX));
 }
 
+#[test]
+fn a_proposed_session_is_in_no_snapshot_before_it_is_made() {
+    let mut sessions = SessionTracker::new(500);
+    assert!(sessions.propose(A, 1000, 0));
+    assert!(sessions.is_open(A) && sessions.set_owner(A, 7).is_ok());
+    assert_eq!(sessions.iter().count(), 0);
+    assert!(!sessions.create(A, 1000, 100), "it keeps its state");
+    assert_eq!(sessions.owner(A), Some(7));
+    assert_eq!(sessions.iter().collect::<Vec<_>>(), [(A, 1000)]);
+    sessions.restore([(B, 2000), (A, 2000)], 0);
+    assert_eq!(sessions.expire_due(10_000), [A, B], "in order");
+}
+
 /// Every session with the moment of its end, looked at one by one.
 #[test]
 fn agrees_with_the_formula_over_random_histories() {

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::layout::NamedFile;
+use super::layout::{DataLayout, NamedFile};
 use crate::base::Zxid;
 use crate::wire::log_format::{
     Damage, Frame, LOG_HEADER_BYTES, LogItem, LogRecord, RECORD_HEAD_BYTES, check_file_header,
@@ -240,4 +240,50 @@ impl LogScan {
         }
         Ok(self.current.as_ref().and_then(|file| Some((file.record()?, file.path()))))
     }
+}
+
+/// The transactions after `after` up to `to`, with their bytes, out of the logs of `layout`. `None` if the logs do not
+/// hold `after` itself and everything that follows, cannot be read, or hold more than `bytes_max` bytes of it.
+///
+/// A snapshot whose own last transaction is not logged came from a leader and took the place of what lies between the
+/// log before it and the log after it. Where such a place is the end of an epoch, the zxids alone do not tell.
+pub fn read_range(
+    layout: &DataLayout,
+    after: Zxid,
+    to: Zxid,
+    bytes_max: u64,
+    payload_max: usize,
+) -> Option<Vec<(Zxid, Vec<u8>)>> {
+    let logs = layout.logs().ok()?;
+    let snapshots = layout.snapshots().ok()?;
+    let mut marks = snapshots.iter().map(|file| file.zxid).filter(|zxid| *zxid > after).peekable();
+    let mut scan = LogScan::new(&logs, after, payload_max);
+    let mut found = Vec::new();
+    let (mut last, mut bytes) = (None, 0);
+    // What cannot be read is no reason to stop: a learner is sent the tree instead.
+    while let Ok(Some((record, _))) = scan.read() {
+        let zxid = record.header.zxid;
+        match last {
+            None if zxid == after => {}
+            None => return None,
+            Some(last) if zxid == last => continue,
+            Some(last) if zxid != last.next() && zxid.epoch() <= last.epoch() => return None,
+            Some(_) => {
+                if marks.peek().is_some_and(|mark| *mark < zxid) {
+                    return None;
+                }
+                marks.next_if_eq(&zxid);
+                bytes += record.payload.len() as u64;
+                if bytes > bytes_max {
+                    return None;
+                }
+                found.push((zxid, record.payload.to_vec()));
+            }
+        }
+        last = Some(zxid);
+        if zxid >= to {
+            return Some(found);
+        }
+    }
+    None
 }

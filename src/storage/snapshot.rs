@@ -43,6 +43,10 @@ pub trait SnapshotSource: Send {
     fn next_chunk(&mut self, max_nodes: usize, out: &mut Vec<u8>) -> bool;
     /// Last applied zxid and tree digest now, after the last node; (0, 0) if nothing was applied since load.
     fn end_state(&self) -> (Zxid, u64);
+    /// Nobody wants it any more: writing it fails, and leaves nothing behind.
+    fn is_given_up(&self) -> bool {
+        false
+    }
     /// Whether the tree had no changes from behind its zxid when the walk began: else its digest is that of no zxid.
     fn is_exact(&self) -> bool;
 }
@@ -95,6 +99,7 @@ pub fn write(
     let temp = dir.join(format!("{PRIVATE_PREFIX}{name}"));
     let path = dir.join(name);
     let written = write_file(&temp, source, options).and_then(|sizes| {
+        refuse_given_up(source)?;
         fs::rename(&temp, &path)?;
         os::sync_dir(dir)?;
         Ok(sizes)
@@ -132,6 +137,13 @@ pub fn stream(out: &mut impl Write, source: &mut dyn SnapshotSource) -> io::Resu
     out.write_all(&chunk)
 }
 
+fn refuse_given_up(source: &dyn SnapshotSource) -> io::Result<()> {
+    match source.is_given_up() {
+        true => Err(io::Error::new(io::ErrorKind::Interrupted, "the snapshot is given up")),
+        false => Ok(()),
+    }
+}
+
 fn new_chunk() -> Vec<u8> {
     Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4)
 }
@@ -149,6 +161,7 @@ fn put_tree(
             put(chunk)?;
             chunk.clear();
         }
+        refuse_given_up(source)?;
     }
     chunk.extend_from_slice(&TERMINATOR);
     Ok(())

@@ -1,202 +1,331 @@
-//! Clients: each holds a session on some server, writes, and remembers what was acknowledged.
+//! Clients: each speaks for one session on whatever server takes it, writes, reads, watches, moves on, and tells the
+//! checkers what it asked for and what it was told.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use ringkeeper::auth::Identities;
 use ringkeeper::base::prng::Prng;
-use ringkeeper::base::slab::Slab;
+use ringkeeper::base::slab::Key;
 use ringkeeper::base::{MonoMs, SessionId, Sid, Zxid};
-use ringkeeper::peer::ServerState;
-use ringkeeper::pipeline::messages::{RequestBatch, WriteRequest};
-use ringkeeper::pipeline::{CommitBatch, ConnToken, Item, ToZab};
-use ringkeeper::session::{Touch, password};
-use ringkeeper::wire::acl::OPEN_ACL_UNSAFE;
-use ringkeeper::wire::{JuteWrite, OpCode};
+use ringkeeper::pipeline::ToZab;
+use ringkeeper::session::Touch;
+use ringkeeper::wire::OpCode;
 
 use crate::checkers::Checkers;
+use crate::checkers::linearizable_writes::Ask;
+use crate::checkers::sessions::TOUCH_MS;
+use crate::core::{ClientCore, Input, Output, create_body, delete_body, set_body, sync_body};
 use crate::world::Node;
 
 const CLIENTS_PER_SERVER: usize = 3;
 const TIMEOUT_MS: i32 = 4000;
 /// Requests of one client under way.
 const IN_FLIGHT_MAX: usize = 4;
+/// Nodes that all clients fight for.
+const SHARED: u64 = 4;
 
-pub struct Pending {
-    pub xid: i32,
-    pub path: String,
-}
-
-pub struct Client {
-    pub conn: ConnToken,
-    pub session: Option<SessionId>,
-    pub pending: VecDeque<Pending>,
-    /// The newest zxid it has seen: no server behind it may serve it.
-    pub seen: Zxid,
-    next_xid: i32,
-    touched: MonoMs,
-}
-
-/// Sessions that wait for a server to resume them.
-struct Orphan {
-    session: SessionId,
-    seen: Zxid,
+/// A write that was sent.
+struct Pending {
+    xid: i32,
+    path: String,
+    ask: Ask,
+    /// It began after this was acknowledged.
+    floor: Zxid,
 }
 
 #[derive(Default)]
+struct Client {
+    session: Option<SessionId>,
+    at: Option<(Sid, Key)>,
+    /// The server has taken the session.
+    ready: bool,
+    retry_at: MonoMs,
+    seen: Zxid,
+    next_xid: i32,
+    touched: MonoMs,
+    pending: VecDeque<Pending>,
+    /// Its own nodes that may be there.
+    own: Vec<String>,
+    /// The version of a shared node that it was told last.
+    versions: BTreeMap<String, i32>,
+}
+
 pub struct Clients {
-    by_server: BTreeMap<Sid, Vec<Client>>,
-    orphans: Vec<Orphan>,
-    /// What the sessions being resumed have seen.
-    resuming: HashMap<ConnToken, Zxid>,
-    keys: Slab<()>,
+    clients: Vec<Client>,
     made: u64,
     /// Nobody asks for anything any more.
     pub quiet: bool,
 }
 
-fn token(keys: &mut Slab<()>, sid: Sid) -> ConnToken {
-    ConnToken { shard: sid.0 as u16, conn: keys.insert(()) }
-}
-
 impl Clients {
-    pub fn server_gone(&mut self, sid: Sid) {
-        for client in self.by_server.remove(&sid).unwrap_or_default() {
+    pub fn new(servers: usize) -> Clients {
+        let clients = (0..servers * CLIENTS_PER_SERVER).map(|_| Client::default()).collect();
+        Clients { clients, made: 0, quiet: false }
+    }
+
+    /// A server that its clients do not hear from for a while.
+    pub fn paused(&mut self, sid: Sid, until: MonoMs, now: MonoMs, checkers: &mut Checkers) {
+        for client in self.clients.iter().filter(|client| client.at.is_some_and(|at| at.0 == sid)) {
+            if let Some(session) = client.session.filter(|_| client.ready) {
+                checkers.sessions.detached(session, now);
+                checkers.sessions.attached(session, TIMEOUT_MS, until);
+            }
+        }
+    }
+
+    /// All fall silent, their sessions with them.
+    pub fn fall_silent(&mut self, now: MonoMs, checkers: &mut Checkers) {
+        self.quiet = true;
+        for client in &self.clients {
             if let Some(session) = client.session {
-                self.orphans.push(Orphan { session, seen: client.seen });
+                checkers.sessions.detached(session, now);
             }
-        }
-        self.resuming.retain(|conn, _| conn.shard != sid.0 as u16);
-    }
-
-    /// What the clients of a server say to it now.
-    pub fn requests(&mut self, sid: Sid, node: &Node, now: MonoMs, prng: &mut Prng) -> Vec<ToZab> {
-        let mut messages = Vec::new();
-        if node.host.suspended || self.quiet {
-            return messages;
-        }
-        let applied = node.peer.as_ref().map_or(Zxid::ZERO, |peer| peer.tree().tree().applied());
-        let count = self.by_server.entry(sid).or_default().len();
-        if count < CLIENTS_PER_SERVER && prng.below(10) == 0 {
-            messages.push(self.connect(sid, applied, now));
-        }
-        // A leader's own client cores answer syncs by themselves.
-        let learns = matches!(node.host.state, ServerState::Following | ServerState::Observing);
-        let Clients { by_server, made, .. } = self;
-        for client in by_server.entry(sid).or_default() {
-            let Some(session) = client.session else { continue };
-            if now - client.touched > 500 {
-                client.touched = now;
-                let touch = Touch { id: session, at: now, timeout_ms: TIMEOUT_MS };
-                messages.push(ToZab::Touches(vec![touch]));
-            }
-            if client.pending.len() < IN_FLIGHT_MAX && prng.below(3) == 0 {
-                *made += 1;
-                messages.push(client.create(session, *made, prng.below(12) == 0));
-            }
-            if learns && client.pending.len() < IN_FLIGHT_MAX && prng.below(6) == 0 {
-                messages.push(client.sync(session));
-            }
-        }
-        messages
-    }
-
-    /// A new session, or one whose server is gone if this one has all it has seen.
-    fn connect(&mut self, sid: Sid, applied: Zxid, now: MonoMs) -> ToZab {
-        let conn = token(&mut self.keys, sid);
-        let client = Client {
-            conn,
-            session: None,
-            pending: VecDeque::new(),
-            seen: Zxid::ZERO,
-            next_xid: 1,
-            touched: now,
-        };
-        self.by_server.entry(sid).or_default().push(client);
-        match self.orphans.iter().position(|orphan| orphan.seen <= applied) {
-            Some(at) => {
-                let Orphan { session, seen } = self.orphans.remove(at);
-                self.resuming.insert(conn, seen);
-                let passwd = password(session).to_vec();
-                ToZab::ResumeSession { conn, session, passwd, timeout_ms: TIMEOUT_MS }
-            }
-            None => ToZab::CreateSession { conn, timeout_ms: TIMEOUT_MS },
         }
     }
 
-    /// What a server's client core would deliver.
-    pub fn batch(&mut self, sid: Sid, batch: &CommitBatch, now: MonoMs, checkers: &mut Checkers) {
-        for item in &batch.items {
-            let conn = match item {
-                Item::Reply { conn, .. }
-                | Item::SessionReady { conn, .. }
-                | Item::SessionRejected { conn }
-                | Item::Close { conn } => *conn,
-                Item::Event { .. } | Item::Deleted { .. } => continue,
-            };
-            let clients = self.by_server.entry(sid).or_default();
-            let Some(at) = clients.iter().position(|client| client.conn == conn) else { continue };
-            match item {
-                Item::Reply { xid, zxid, err, .. } => {
-                    clients[at].answer(*xid, *zxid, *err, checkers);
+    /// What clients do in this millisecond.
+    pub fn act(
+        &mut self,
+        nodes: &mut BTreeMap<Sid, Node>,
+        now: MonoMs,
+        prng: &mut Prng,
+        checkers: &mut Checkers,
+    ) {
+        if self.quiet {
+            return;
+        }
+        for index in 0..self.clients.len() {
+            if prng.below(5) > 0 {
+                continue;
+            }
+            match self.clients[index].at {
+                None => self.connect(index, nodes, now, prng),
+                Some((sid, key)) => {
+                    let Some(node) = nodes.get_mut(&sid) else { continue };
+                    if now < node.paused_until || !self.clients[index].ready {
+                        continue;
+                    }
+                    self.speak(index, key, &mut node.core, now, prng, checkers);
                 }
-                Item::SessionReady { session, .. } => {
-                    clients[at].session = Some(*session);
-                    clients[at].touched = now;
-                    if let Some(seen) = self.resuming.remove(&conn) {
-                        clients[at].seen = seen;
+            }
+        }
+    }
+
+    fn connect(
+        &mut self,
+        index: usize,
+        nodes: &mut BTreeMap<Sid, Node>,
+        now: MonoMs,
+        prng: &mut Prng,
+    ) {
+        let client = &mut self.clients[index];
+        if now < client.retry_at {
+            return;
+        }
+        client.retry_at = now + 10 + prng.below(100) as i64;
+        let sid = Sid(1 + prng.below(nodes.len() as u64) as i64);
+        let Some(node) = nodes.get_mut(&sid).filter(|node| now >= node.paused_until) else {
+            return;
+        };
+        let Client { session, seen, .. } = *client;
+        if let Some(key) = node.core.connect(index, session, seen, TIMEOUT_MS) {
+            client.at = Some((sid, key));
+        }
+    }
+
+    fn speak(
+        &mut self,
+        index: usize,
+        key: Key,
+        core: &mut ClientCore,
+        now: MonoMs,
+        prng: &mut Prng,
+        checkers: &mut Checkers,
+    ) {
+        let client = &mut self.clients[index];
+        let Some(session) = client.session else { return };
+        if now - client.touched >= TOUCH_MS - 10 {
+            client.touched = now;
+            let touch = Touch { id: session, at: now, timeout_ms: TIMEOUT_MS };
+            core.messages.push(ToZab::Touches(vec![touch]));
+        }
+        if prng.below(800) == 0 {
+            // It moves to another server and leaves what is under way.
+            return core.close(key);
+        }
+        if prng.below(4) == 0 {
+            let path = shared(prng);
+            let watch = prng.below(2) == 0;
+            core.input(key, Input::Read { path, watch });
+        }
+        if client.pending.len() >= IN_FLIGHT_MAX || prng.below(3) > 0 {
+            return;
+        }
+        self.made += 1;
+        let (op, path, ask, body) = draw(client, self.made, prng);
+        let xid = client.next_xid;
+        client.next_xid += 1;
+        if ask == Ask::Close {
+            checkers.sessions.closing(session);
+        }
+        if op != OpCode::Sync {
+            checkers.integrity.asked(session, xid, op, &path);
+        }
+        let floor = checkers.linearizable.floor();
+        client.pending.push_back(Pending { xid, path, ask, floor });
+        core.input(key, Input::Write { xid, op, body });
+    }
+
+    /// What a server's client core says to its clients.
+    pub fn told(
+        &mut self,
+        sid: Sid,
+        outputs: Vec<(usize, Output)>,
+        now: MonoMs,
+        checkers: &mut Checkers,
+    ) {
+        for (index, output) in outputs {
+            let client = &mut self.clients[index];
+            if client.at.is_none_or(|at| at.0 != sid) {
+                continue;
+            }
+            match output {
+                Output::Ready { session, zxid } => {
+                    client.ready(index, session, zxid, now, checkers);
+                    if self.quiet {
+                        checkers.sessions.detached(session, now);
                     }
                 }
-                _ => {
-                    self.resuming.remove(&conn);
-                    clients.remove(at);
+                Output::Rejected => {
+                    if let Some(session) = client.session.take() {
+                        checkers.sessions.rejected(session, now);
+                    }
                 }
+                Output::Reply { xid, zxid, err } => {
+                    client.told(index, zxid, checkers);
+                    client.answer(xid, zxid, err, checkers);
+                }
+                Output::Read { path, zxid, seen, watch } => {
+                    checkers.watch_order.read(index, &path, zxid, seen);
+                    client.told(index, zxid, checkers);
+                    checkers.monotone_reads.read(&path, zxid, seen, &checkers.model);
+                    if watch {
+                        checkers.watch_order.left(index, &path, zxid, seen);
+                    }
+                    client.versions.insert(path, seen.map_or(-1, |seen| seen.version));
+                }
+                Output::Event { path, zxid } => {
+                    checkers.watch_order.event(index, &path, zxid);
+                    checkers.monotone_reads.told(index, zxid);
+                }
+                Output::Closed => client.closed(index, now, checkers),
             }
         }
     }
+}
+
+/// A request: what for, which node, what the client expects, its body.
+fn draw(client: &mut Client, made: u64, prng: &mut Prng) -> (OpCode, String, Ask, Vec<u8>) {
+    match prng.below(100) {
+        0..30 => {
+            let path = format!("/p{made}");
+            client.own.push(path.clone());
+            let body = create_body(&path, false);
+            (OpCode::Create, path, Ask::Create, body)
+        }
+        30..38 => {
+            let path = format!("/e{made}");
+            let body = create_body(&path, true);
+            (OpCode::Create, path, Ask::Create, body)
+        }
+        38..46 if !client.own.is_empty() => {
+            let at = prng.below(client.own.len() as u64) as usize;
+            let path = client.own.swap_remove(at);
+            let body = delete_body(&path, -1);
+            (OpCode::Delete, path, Ask::Delete(-1), body)
+        }
+        46..52 => {
+            let path = shared(prng);
+            let ephemeral = prng.below(8) == 0;
+            let body = create_body(&path, ephemeral);
+            (OpCode::Create, path, Ask::Create, body)
+        }
+        52..56 => {
+            let path = shared(prng);
+            let version = client.versions.get(&path).copied().unwrap_or(-1);
+            let body = delete_body(&path, version);
+            (OpCode::Delete, path, Ask::Delete(version), body)
+        }
+        56..64 => (OpCode::Sync, String::new(), Ask::Sync, sync_body()),
+        64 if prng.below(8) == 0 => (OpCode::CloseSession, String::new(), Ask::Close, Vec::new()),
+        _ => {
+            let path = shared(prng);
+            let known = client.versions.get(&path).copied().unwrap_or(-1);
+            let version = if prng.below(3) == 0 { -1 } else { known };
+            let body = set_body(&path, version);
+            (OpCode::SetData, path, Ask::Set(version), body)
+        }
+    }
+}
+
+fn shared(prng: &mut Prng) -> String {
+    format!("/r{}", prng.below(SHARED))
 }
 
 impl Client {
-    fn create(&mut self, session: SessionId, n: u64, ephemeral: bool) -> ToZab {
-        let kind = if ephemeral { "e" } else { "p" };
-        let path = format!("/{kind}{n}");
-        let mut body = Vec::new();
-        body.put_buffer(Some(path.as_bytes()));
-        body.put_buffer(Some(b"data"));
-        body.extend_from_slice(OPEN_ACL_UNSAFE.as_bytes());
-        body.put_int(i32::from(ephemeral));
-        self.request(session, OpCode::Create, body, path)
+    fn told(&mut self, index: usize, zxid: Zxid, checkers: &mut Checkers) {
+        checkers.monotone_reads.told(index, zxid);
+        checkers.watch_order.answer(index, zxid, &checkers.model);
+        self.seen = self.seen.max(zxid);
     }
 
-    /// Its answer must keep its place among those to writes.
-    fn sync(&mut self, session: SessionId) -> ToZab {
-        let mut body = Vec::new();
-        body.put_buffer(Some(b"/"));
-        self.request(session, OpCode::Sync, body, String::new())
+    fn ready(
+        &mut self,
+        index: usize,
+        session: SessionId,
+        zxid: Zxid,
+        now: MonoMs,
+        checkers: &mut Checkers,
+    ) {
+        checkers.sessions.attached(session, TIMEOUT_MS, now);
+        if self.session != Some(session) {
+            checkers.no_lost_write.acknowledged(zxid_of(session, checkers), "a session");
+            checkers.monotone_reads.begins(index);
+            self.seen = Zxid::ZERO;
+            self.next_xid = 1;
+            self.own.clear();
+        }
+        self.told(index, zxid.max(self.seen), checkers);
+        (self.session, self.ready, self.touched) = (Some(session), true, now);
     }
 
-    fn request(&mut self, session: SessionId, op: OpCode, body: Vec<u8>, path: String) -> ToZab {
-        let xid = self.next_xid;
-        self.next_xid += 1;
-        self.pending.push_back(Pending { xid, path });
-        let request = WriteRequest {
-            conn: self.conn.conn,
-            session,
-            xid,
-            op: op.code(),
-            body: 0..body.len() as u32,
-            identities: Identities::none(),
-        };
-        let (shard, requests) = (self.conn.shard, vec![request]);
-        ToZab::Requests(RequestBatch { shard, sent_at: 0, bytes: body, requests })
+    fn closed(&mut self, index: usize, now: MonoMs, checkers: &mut Checkers) {
+        if let Some(session) = self.session.filter(|_| self.ready) {
+            checkers.sessions.detached(session, now);
+        }
+        checkers.watch_order.gone(index);
+        (self.at, self.ready) = (None, false);
+        self.pending.clear();
     }
 
     fn answer(&mut self, xid: i32, zxid: Zxid, err: i32, checkers: &mut Checkers) {
-        let Some(first) = self.pending.pop_front() else { panic!("an answer without a question") };
-        assert_eq!(first.xid, xid, "answers out of order");
-        assert!(zxid >= self.seen, "time runs backwards: {zxid} after {}", self.seen);
-        self.seen = zxid;
-        if err == 0 && !first.path.is_empty() {
-            checkers.acknowledged(&first.path, zxid, self.session);
+        let Some(Pending { xid: first, path, ask, floor }) = self.pending.pop_front() else {
+            crate::checkers::violated("integrity", "an answer without a question");
+        };
+        if first != xid {
+            let text = format!("answer {xid} where {first} is due");
+            crate::checkers::violated("integrity", text);
+        }
+        checkers.linearizable.answered((&ask, &path), floor, (zxid, err), &checkers.model);
+        if ask != Ask::Sync {
+            checkers.no_lost_write.acknowledged(zxid, &format!("{ask:?} {path}"));
+        }
+        if ask == Ask::Close && err == 0 {
+            self.session = None;
         }
     }
+}
+
+/// The transaction that made a session.
+fn zxid_of(session: SessionId, checkers: &Checkers) -> Zxid {
+    checkers.sessions.made(session)
 }

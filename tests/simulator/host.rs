@@ -3,12 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use ringkeeper::base::prng::Prng;
 use ringkeeper::base::{MonoMs, Sid, Zxid};
 use ringkeeper::peer::{EpochFile, Fatal, Host, LinkId, Proposal, Recovered, ServerState, Source};
 use ringkeeper::pipeline::CommitBatch;
 use ringkeeper::pipeline::messages::ToShard;
-use ringkeeper::storage::snapshot;
+use ringkeeper::storage::snapshot::{self, SnapshotSource};
 use ringkeeper::tree::Tree;
+use ringkeeper::wire::quorum_packet::PacketType;
 
 use crate::disk::{Disk, Snapshot};
 
@@ -21,16 +23,63 @@ pub enum Out {
     Tree(LinkId, Box<Source>),
     Timeout(LinkId, MonoMs),
     Close(LinkId),
+    /// A received snapshot is put in place.
     Adopt,
+    /// A snapshot is being written.
+    Write,
 }
 
 /// Transactions between two snapshots.
 const SNAPSHOT_EVERY: usize = 40;
 
+/// Power is lost at the moments that matter, drawn for each.
+pub struct Luck {
+    prng: Prng,
+    /// Of so many such moments one is the last, or the last but a little; never if it is 0.
+    one_in: u64,
+    /// The power is gone: nothing that is asked for happens any more. The turn goes on and does not know it.
+    pub dead: bool,
+    /// Something will go wrong soon.
+    pub omen: bool,
+}
+
+impl Luck {
+    pub fn new(seed: u64, one_in: u64) -> Luck {
+        Luck { prng: Prng::new(seed), one_in, dead: false, omen: false }
+    }
+
+    /// Luck is on everybody's side from now on.
+    pub fn end(&mut self) {
+        self.one_in = 0;
+    }
+
+    /// A moment that matters. False when it does not come any more.
+    fn holds(&mut self) -> bool {
+        if self.dead {
+            return false;
+        }
+        if self.one_in == 0 || !self.prng.chance(1, self.one_in) {
+            return true;
+        }
+        match self.prng.below(4) {
+            // Before it, and right after it.
+            0 => self.dead = true,
+            1 => {
+                self.dead = true;
+                return true;
+            }
+            _ => self.omen = true,
+        }
+        !self.dead
+    }
+}
+
 pub struct SimHost {
     pub disk: Disk,
+    pub luck: Luck,
     pub out: Vec<Out>,
-    pub batches: Vec<Arc<CommitBatch>>,
+    /// For the client core, in order.
+    pub mail: Vec<ToShard>,
     pub state: ServerState,
     pub suspended: bool,
     pub accepting: bool,
@@ -38,26 +87,54 @@ pub struct SimHost {
     pub flushing: Option<usize>,
     pub receiving: Option<(Zxid, Vec<u8>)>,
     pub adopting: Option<Snapshot>,
+    /// A snapshot is being written on the side.
+    pub writing: Option<Box<Source>>,
     pub since_snapshot: usize,
     pub now: MonoMs,
     pub next_link: u64,
 }
 
 impl SimHost {
-    pub fn new(disk: Disk, first_link: u64) -> SimHost {
+    pub fn new(disk: Disk, luck: Luck, first_link: u64) -> SimHost {
         SimHost {
             disk,
+            luck,
             out: Vec::new(),
-            batches: Vec::new(),
+            mail: Vec::new(),
             state: ServerState::Looking,
             suspended: true,
             accepting: false,
             flushing: None,
             receiving: None,
             adopting: None,
+            writing: None,
             since_snapshot: 0,
             now: 0,
             next_link: first_link,
+        }
+    }
+
+    /// The snapshot on the side is complete: the tree has moved on since it was begun.
+    pub fn snapshot_written(&mut self) {
+        let Some(mut source) = self.writing.take() else { return };
+        let mut bytes = Vec::new();
+        let zxid = source.zxid();
+        snapshot::stream(&mut bytes, &mut *source).expect("memory");
+        let end = source.end_state().0.max(zxid);
+        let exact = source.exact;
+        self.disk.snapshots.push(Snapshot { zxid, end, exact, bytes });
+    }
+
+    /// Packets that end a phase are moments that matter.
+    fn note_sent(&mut self, bytes: &[u8]) -> bool {
+        let kind = bytes.first_chunk().map(|code| PacketType::from_code(i32::from_be_bytes(*code)));
+        let counter = bytes.get(8..12);
+        match kind {
+            Some(PacketType::Ack) if counter == Some(&[0; 4]) => self.luck.holds(),
+            Some(PacketType::AckEpoch | PacketType::UpToDate | PacketType::LeaderInfo) => {
+                self.luck.holds()
+            }
+            _ => !self.luck.dead,
         }
     }
 }
@@ -65,8 +142,10 @@ impl SimHost {
 impl Host for SimHost {
     fn append(&mut self, zxid: Zxid, txn: &[u8]) -> Result<(), Fatal> {
         assert!(self.adopting.is_none(), "the log is closed");
-        self.disk.log.push((zxid, txn.to_vec()));
-        self.since_snapshot += 1;
+        if !self.luck.dead {
+            self.disk.log.push((zxid, txn.to_vec()));
+            self.since_snapshot += 1;
+        }
         Ok(())
     }
 
@@ -76,9 +155,10 @@ impl Host for SimHost {
 
     fn truncate(&mut self, to: Zxid) -> Result<bool, Fatal> {
         assert!(self.log_idle());
-        if !self.disk.snapshots.iter().any(|snapshot| snapshot.end <= to) {
+        if !self.disk.snapshots.iter().any(|snapshot| snapshot.end <= to) || !self.luck.holds() {
             return Ok(false);
         }
+        self.writing = None;
         self.disk.snapshots.retain(|snapshot| snapshot.end <= to);
         self.disk.cut(to);
         Ok(true)
@@ -89,6 +169,10 @@ impl Host for SimHost {
     }
 
     fn read_log(&mut self, after: Zxid, to: Zxid) -> Option<Vec<Proposal>> {
+        // What a snapshot took the place of is missing, though at the end of an epoch no zxid tells.
+        if after < self.disk.base {
+            return None;
+        }
         let log = &self.disk.log;
         let first = log.iter().position(|(zxid, _)| *zxid == after)?;
         let rest = log[first + 1..].iter().take_while(|(zxid, _)| *zxid <= to);
@@ -98,6 +182,9 @@ impl Host for SimHost {
     }
 
     fn write_epoch(&mut self, file: EpochFile, epoch: i64) -> Result<(), Fatal> {
+        if !self.luck.holds() {
+            return Ok(());
+        }
         match file {
             EpochFile::Accepted => self.disk.epochs.accepted = epoch,
             EpochFile::Current => self.disk.epochs.current = epoch,
@@ -114,11 +201,11 @@ impl Host for SimHost {
         }
     }
 
-    fn write_snapshot(&mut self, mut source: Source) {
-        let mut bytes = Vec::new();
-        let zxid = source.zxid();
-        snapshot::stream(&mut bytes, &mut source).expect("memory");
-        self.disk.snapshots.push(Snapshot { zxid, end: zxid, exact: source.exact, bytes });
+    fn write_snapshot(&mut self, source: Source) {
+        if self.writing.is_none() && !self.luck.dead {
+            self.writing = Some(Box::new(source));
+            self.out.push(Out::Write);
+        }
     }
 
     fn begin_received_snapshot(&mut self, zxid: Zxid) -> Result<(), Fatal> {
@@ -134,8 +221,11 @@ impl Host for SimHost {
     fn adopt_received_snapshot(&mut self, last: Zxid) {
         assert!(self.log_idle());
         let (zxid, bytes) = self.receiving.take().expect("received");
-        self.adopting = Some(Snapshot { zxid, end: last, exact: false, bytes });
-        self.out.push(Out::Adopt);
+        self.writing = None;
+        if self.luck.holds() {
+            self.adopting = Some(Snapshot { zxid, end: last, exact: false, bytes });
+            self.out.push(Out::Adopt);
+        }
     }
 
     fn abandon_received_snapshot(&mut self) {
@@ -143,7 +233,9 @@ impl Host for SimHost {
     }
 
     fn send_vote(&mut self, to: Sid, body: Vec<u8>) {
-        self.out.push(Out::Vote(to, body));
+        if !self.luck.dead {
+            self.out.push(Out::Vote(to, body));
+        }
     }
 
     fn connect_all_voters(&mut self) {}
@@ -164,15 +256,21 @@ impl Host for SimHost {
     }
 
     fn send(&mut self, link: LinkId, bytes: &[u8]) {
-        self.out.push(Out::Bytes(link, bytes.to_vec()));
+        if self.note_sent(bytes) {
+            self.out.push(Out::Bytes(link, bytes.to_vec()));
+        }
     }
 
     fn send_shared(&mut self, link: LinkId, bytes: &Arc<Vec<u8>>, range: Range<usize>) {
-        self.out.push(Out::Bytes(link, bytes[range].to_vec()));
+        if !self.luck.dead {
+            self.out.push(Out::Bytes(link, bytes[range].to_vec()));
+        }
     }
 
     fn stream_snapshot(&mut self, link: LinkId, source: Source) {
-        self.out.push(Out::Tree(link, Box::new(source)));
+        if self.luck.holds() {
+            self.out.push(Out::Tree(link, Box::new(source)));
+        }
     }
 
     fn set_read_timeout(&mut self, link: LinkId, ms: MonoMs) {
@@ -188,7 +286,7 @@ impl Host for SimHost {
     }
 
     fn to_shards(&mut self, batch: &Arc<CommitBatch>) {
-        self.batches.push(batch.clone());
+        self.mail.push(ToShard::Committed(batch.clone()));
     }
 
     fn control_shards(&mut self, message: ToShard) {
@@ -197,6 +295,7 @@ impl Host for SimHost {
             ToShard::Serve(_) => self.suspended = false,
             _ => {}
         }
+        self.mail.push(message);
     }
 
     fn wake_shards(&mut self) {}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use ringkeeper::base::prng::Prng;
 use ringkeeper::base::{MonoMs, Sid};
 use ringkeeper::peer::{LinkId, Source};
 
@@ -67,6 +68,16 @@ impl Network {
         flow.pieces.push_back((at, piece));
     }
 
+    /// Who is at the other end.
+    pub fn other(&self, end: End) -> Option<Sid> {
+        self.flows.get(&end)?.other.map(|other| other.0)
+    }
+
+    /// Some link of the two is up, with nothing lost on it.
+    pub fn connected(&self, a: Sid, b: Sid) -> bool {
+        self.flows.iter().any(|(end, flow)| end.0 == a && flow.other.is_some_and(|end| end.0 == b))
+    }
+
     /// This end is gone; the other hears of it behind what is under way.
     pub fn close(&mut self, end: End, at: MonoMs) {
         self.send(end, at, Piece::Closed);
@@ -78,11 +89,30 @@ impl Network {
         }
     }
 
-    /// A server is gone, without a word where nothing passes.
-    pub fn drop_server(&mut self, sid: Sid, at: MonoMs) {
+    /// A server is gone. `lost`: its power; then what was under way may be lost from anywhere on, and the others may
+    /// hear nothing of it at all.
+    pub fn drop_server(&mut self, sid: Sid, at: MonoMs, lost: Option<&mut Prng>) {
         let ends: Vec<End> = self.flows.keys().filter(|end| end.0 == sid).copied().collect();
+        let mut prng = lost;
         for end in ends {
-            self.close(end, at);
+            let other = self.flows.get(&end).and_then(|flow| flow.other);
+            let mut silent = false;
+            if let (Some(prng), Some(other)) = (&mut prng, other)
+                && let Some(flow) = self.flows.get_mut(&other)
+            {
+                if prng.below(2) == 0 {
+                    let kept = prng.below(flow.pieces.len() as u64 + 1) as usize;
+                    flow.pieces.truncate(kept);
+                }
+                silent = prng.below(2) == 0;
+                if silent {
+                    flow.other = None;
+                    self.flows.remove(&end);
+                }
+            }
+            if !silent {
+                self.close(end, at);
+            }
         }
         self.votes.retain(|vote| vote.to != sid && vote.from != sid);
     }

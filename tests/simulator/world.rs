@@ -1,12 +1,12 @@
 //! A whole ensemble in one thread: servers, disks, network, clients, faults, all drawn from one seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ringkeeper::auth::{Auth, AuthConfig};
 use ringkeeper::base::prng::Prng;
 use ringkeeper::base::{MonoMs, Sid};
-use ringkeeper::peer::{LinkId, Peer, PeerOptions, PeerParts, ServerState};
+use ringkeeper::peer::{Fatal, LinkId, Peer, PeerOptions, PeerParts, ServerState};
 use ringkeeper::pipeline::ToZab;
 use ringkeeper::pipeline::prep::PrepOptions;
 use ringkeeper::session::SessionIds;
@@ -16,10 +16,13 @@ use ringkeeper::zab::election::{Election, ElectionOptions};
 use ringkeeper::zab::liveness::Limits;
 
 use crate::checkers::Checkers;
+use crate::checkers::availability::Availability;
 use crate::clients::Clients;
+use crate::core::ClientCore;
 use crate::disk::{Disk, OWNERS};
-use crate::host::{Out, SimHost};
+use crate::host::{Luck, Out, SimHost};
 use crate::network::{Network, Piece, Vote};
+use crate::weather::{Fault, Weather};
 
 pub const TICK_MS: i64 = 200;
 
@@ -27,9 +30,17 @@ pub const TICK_MS: i64 = 200;
 pub struct Node {
     pub peer: Option<Peer>,
     pub host: SimHost,
+    pub core: ClientCore,
+    /// Messages of the client core that the Zab core has not taken yet.
+    inbox: VecDeque<ToZab>,
     /// When something of its disk is done.
     flush_at: Option<MonoMs>,
     adopt_at: Option<MonoMs>,
+    written_at: Option<MonoMs>,
+    /// Milliseconds that a flush may take.
+    flush_ms: u64,
+    /// Milliseconds more that packets from and to it take.
+    lag_ms: MonoMs,
     /// Stopped as by SIGSTOP, until then.
     pub paused_until: MonoMs,
     restart_at: MonoMs,
@@ -45,31 +56,48 @@ pub struct World {
     pub checkers: Checkers,
     voters: Vec<Sid>,
     auth: Arc<Auth>,
-    /// Faults are drawn.
-    pub faults: bool,
+    weather: Weather,
+    /// Power will be lost, on these servers.
+    blackout: Option<(MonoMs, Vec<Sid>)>,
+    /// When another bare majority takes its turn, in seeds in which they do.
+    next_majority: Option<MonoMs>,
 }
 
 impl World {
     pub fn new(seed: u64, voters: i64, observers: i64) -> World {
+        let mut prng = Prng::new(seed);
+        let weather = Weather::draw(&mut prng);
+        let next_majority = (weather.rotates && voters > 2).then_some(1500);
         let mut world = World {
             now: 1000,
-            prng: Prng::new(seed),
+            prng,
             nodes: BTreeMap::new(),
             network: Network::default(),
-            clients: Clients::default(),
+            clients: Clients::new((voters + observers) as usize),
             checkers: Checkers::default(),
             voters: (1..=voters).map(Sid).collect(),
             auth: Arc::new(Auth::new(AuthConfig::default())),
-            faults: true,
+            weather,
+            blackout: None,
+            next_majority,
         };
+        // One of them may join a running ensemble later.
+        let late = (voters > 2 && world.prng.below(3) == 0)
+            .then(|| 1 + world.prng.below((voters + observers) as u64) as i64);
         for sid in 1..=voters + observers {
+            let wait = if late == Some(sid) { 5000 } else { 300 };
             let node = Node {
                 peer: None,
-                host: SimHost::new(Disk::default(), 1),
+                host: SimHost::new(Disk::default(), Luck::new(0, 0), 1),
+                core: ClientCore::new(Sid(sid)),
+                inbox: VecDeque::new(),
                 flush_at: None,
                 adopt_at: None,
+                written_at: None,
+                flush_ms: 8,
+                lag_ms: 0,
                 paused_until: 0,
-                restart_at: world.now + world.prng.below(300) as i64,
+                restart_at: world.now + world.prng.below(wait) as i64,
                 starts: 0,
             };
             world.nodes.insert(Sid(sid), node);
@@ -101,8 +129,8 @@ impl World {
                 record_bytes_max: 1 << 20,
             },
             owners: OWNERS,
-            force_snapshot_sync: false,
-            log_sync: true,
+            force_snapshot_sync: self.weather.force_snapshot_sync,
+            log_sync: self.weather.log_sync,
             packet_bytes_max: 1 << 20,
             observer_logs: true,
             leader_connect_delay_ms: 100,
@@ -111,7 +139,9 @@ impl World {
     }
 
     fn start(&mut self, sid: Sid) {
-        let options = self.options(sid);
+        self.checkers.availability.disturbed();
+        let mut options = self.options(sid);
+        options.force_snapshot_sync &= self.prng.below(2) == 0;
         let election = Election::new(ElectionOptions {
             me: sid,
             quorum: options.quorum.clone(),
@@ -121,12 +151,18 @@ impl World {
             finalize_ms: 200,
         });
         let (now, auth) = (self.now, self.auth.clone());
+        let luck = Luck::new(self.prng.next_u64(), self.weather.fatal_moments);
+        let flush_ms = self.weather.flush_ms(&mut self.prng);
+        let lag_ms = self.weather.lag_ms(&mut self.prng);
         let Some(node) = self.nodes.get_mut(&sid) else { return };
         node.starts += 1;
+        (node.flush_ms, node.lag_ms) = (flush_ms, lag_ms);
         let disk = std::mem::take(&mut node.host.disk);
         let first_link = (sid.0 as u64) << 40 | node.starts << 20;
-        node.host = SimHost::new(disk, first_link);
+        node.host = SimHost::new(disk, luck, first_link);
         node.host.now = now;
+        node.core = ClientCore::new(sid);
+        node.inbox.clear();
         let parts = PeerParts {
             recovered: node.host.disk.recover(now),
             epochs: node.host.disk.epochs,
@@ -137,48 +173,77 @@ impl World {
         };
         let mut peer = Peer::new(options, parts);
         peer.set_time(now, now);
-        peer.start(&mut node.host).expect("a start");
+        let started = peer.start(&mut node.host);
         node.peer = Some(peer);
+        self.unless_dead(sid, started);
         self.after_turn(sid);
     }
 
-    /// Power off, or kill -9: what is not on disk is gone.
+    /// Only a disk that fails may stop a server, and none does here.
+    fn unless_dead<T: Default>(&self, sid: Sid, result: Result<T, Fatal>) -> T {
+        match result {
+            Ok(value) => value,
+            Err(_) if self.nodes[&sid].host.luck.dead => T::default(),
+            Err(fatal) => Availability::stopped(sid, &fatal),
+        }
+    }
+
+    /// Power off: what is not on disk is gone.
     pub fn crash(&mut self, sid: Sid) {
-        let down_ms = 20 + self.prng.below(3000) as i64;
+        self.checkers.availability.disturbed();
+        let down_ms = self.weather.down_ms(&mut self.prng);
+        let wipes = self.prng.below(5) == 0 && self.may_wipe(sid);
         let Some(node) = self.nodes.get_mut(&sid) else { return };
         if node.peer.take().is_none() {
             return;
         }
         node.host.disk.crash(&mut self.prng);
+        let safe = node.host.disk.safe();
+        tracing::info!("{}: server {} loses power, {safe} is safe", self.now, sid.0);
         // A snapshot in the middle of being put in place is there or not.
         if let Some(adopting) = node.host.adopting.take() {
-            let step = self.prng.below(3);
-            if step >= 1 {
-                node.host.disk.cut(adopting.zxid);
-            }
-            if step >= 2 {
-                node.host.disk.snapshots.retain(|snapshot| snapshot.zxid <= adopting.zxid);
-                node.host.disk.snapshots.push(adopting);
+            match self.prng.below(3) {
+                0 => {}
+                step => node.host.disk.adopt(adopting, step == 2),
             }
         }
-        (node.flush_at, node.adopt_at) = (None, None);
+        if wipes {
+            node.host.disk = Disk::default();
+        }
+        (node.flush_at, node.adopt_at, node.written_at) = (None, None, None);
         node.host.state = ServerState::Looking;
         node.host.suspended = true;
+        node.host.accepting = false;
+        node.host.writing = None;
         node.host.out.clear();
-        node.host.batches.clear();
+        node.host.mail.clear();
         node.restart_at = self.now + down_ms;
-        self.network.drop_server(sid, self.now + 1);
-        self.clients.server_gone(sid);
+        node.core.power_off();
+        self.network.drop_server(sid, self.now + 1, Some(&mut self.prng));
+        self.checkers.gone(sid);
+        self.hear_core(sid);
+    }
+
+    /// An operator may lose one server's directory: an observer's, or a voter's as long as all others have everything.
+    fn may_wipe(&self, sid: Sid) -> bool {
+        let last = self.checkers.total_order.last();
+        let epochs = |sid: &Sid| self.nodes[sid].host.disk.epochs;
+        let others: Vec<&Sid> = self.voters.iter().filter(|voter| **voter != sid).collect();
+        let healthy = |voter: &&Sid| {
+            let Node { peer, host, .. } = &self.nodes[voter];
+            peer.is_some() && !host.suspended && host.disk.safe() >= last
+        };
+        let one_epoch = others.windows(2).all(|pair| epochs(pair[0]) == epochs(pair[1]));
+        !self.voters.contains(&sid) || others.len() >= 2 && others.iter().all(healthy) && one_epoch
     }
 
     /// One millisecond.
     pub fn step(&mut self) {
         self.now += 1;
-        if self.faults {
-            self.draw_fault();
-        }
+        self.strike();
         self.deliver_votes();
         let sids: Vec<Sid> = self.nodes.keys().copied().collect();
+        self.clients.act(&mut self.nodes, self.now, &mut self.prng, &mut self.checkers);
         for sid in sids {
             let node = &self.nodes[&sid];
             if node.peer.is_none() {
@@ -187,49 +252,161 @@ impl World {
                 }
                 continue;
             }
-            if self.now < node.paused_until {
+            let _in = tracing::info_span!("server", sid = sid.0, now = self.now).entered();
+            self.hear_core(sid);
+            if self.now < self.nodes[&sid].paused_until {
                 continue;
             }
             self.disk_done(sid);
             self.deliver_links(sid);
-            if (self.now + sid.0) % 5 == 0 {
-                let requests =
-                    self.clients.requests(sid, &self.nodes[&sid], self.now, &mut self.prng);
-                for message in requests {
-                    self.message(sid, message);
-                }
+            if self.prng.below(3) > 0 {
+                self.core_turn(sid);
             }
+            self.messages(sid);
             self.end_turn(sid);
+        }
+        if self.now % 100 == 0 {
+            self.look_for_waiting_leaders();
         }
     }
 
-    fn draw_fault(&mut self) {
+    /// Another bare majority has its turn, the other voters are down. What one majority has decided the next must find
+    /// out from the few that belong to both.
+    fn rotate(&mut self) {
+        let mut voters = self.voters.clone();
+        for at in (1..voters.len()).rev() {
+            voters.swap(at, self.prng.below(at as u64 + 1) as usize);
+        }
+        let down = voters.split_off(voters.len() / 2 + 1);
+        tracing::info!("{}: now {voters:?}", self.now);
         let sids: Vec<Sid> = self.nodes.keys().copied().collect();
+        for sid in sids {
+            let held = down.contains(&sid);
+            if held || self.prng.below(2) == 0 {
+                self.crash(sid);
+            }
+            let soon = self.now + 5 + self.prng.below(60) as i64;
+            let node = self.nodes.get_mut(&sid).expect("there");
+            node.restart_at = if held { MonoMs::MAX } else { node.restart_at.min(soon) };
+        }
+        self.next_majority = Some(self.now + 350 + self.prng.below(900) as i64);
+    }
+
+    /// Faults, as the weather is.
+    fn strike(&mut self) {
+        if self.next_majority.is_some_and(|at| self.now >= at) {
+            self.rotate();
+        }
+        let sids: Vec<Sid> = self.nodes.keys().copied().collect();
+        if let Some((at, struck)) = self.blackout.take() {
+            match self.now >= at {
+                true => struck.iter().for_each(|sid| self.crash(*sid)),
+                false => self.blackout = Some((at, struck)),
+            }
+        }
         let any = |prng: &mut Prng| sids[prng.below(sids.len() as u64) as usize];
-        match self.prng.below(60_000) {
-            0..12 => {
+        let Some(fault) = self.weather.strikes(&mut self.prng) else { return };
+        self.checkers.availability.disturbed();
+        tracing::info!("{}: {fault:?}", self.now);
+        match fault {
+            Fault::Crash => {
                 let sid = any(&mut self.prng);
                 self.crash(sid);
             }
-            90..110 => sids.iter().for_each(|sid| self.crash(*sid)),
-            16..26 => {
+            Fault::CrashLeader => {
+                let leads = |sid: &&Sid| self.nodes[sid].host.accepting;
+                if let Some(leader) = sids.iter().find(leads) {
+                    self.crash(*leader);
+                }
+            }
+            Fault::Blackout => sids.iter().for_each(|sid| self.crash(*sid)),
+            Fault::Cut => {
                 let (a, b) = (any(&mut self.prng), any(&mut self.prng));
                 let both_ways = self.prng.below(3) > 0;
                 self.network.cut(a, b, both_ways);
             }
-            26..32 => {
-                // One server from all others.
+            Fault::Isolate => {
                 let alone = any(&mut self.prng);
                 sids.iter().for_each(|sid| self.network.cut(alone, *sid, true));
             }
-            32..80 => self.network.cut.clear(),
-            80..90 => {
+            Fault::Mend => self.network.cut.clear(),
+            Fault::Pause => {
                 let (sid, ms) = (any(&mut self.prng), self.prng.below(2500) as i64);
                 let until = self.now + ms;
                 self.nodes.get_mut(&sid).expect("there").paused_until = until;
+                self.clients.paused(sid, until, self.now, &mut self.checkers);
             }
-            _ => {}
         }
+    }
+
+    /// A moment that mattered has gone wrong, or will.
+    fn lose_power(&mut self, sid: Sid) {
+        let Some(node) = self.nodes.get_mut(&sid) else { return };
+        let omen = std::mem::take(&mut node.host.luck.omen);
+        let ms = if self.prng.below(2) == 0 { 8 } else { 60 };
+        let soon = self.now + 1 + self.prng.below(ms) as i64;
+        if let Some(at) = &mut self.next_majority
+            && (omen || node.host.luck.dead)
+        {
+            *at = soon.min(*at);
+        }
+        if node.host.luck.dead {
+            self.crash(sid);
+            if self.prng.below(2) == 0 {
+                self.blackout = Some((self.now + 1, self.nodes.keys().copied().collect()));
+            }
+        } else if omen && self.blackout.is_none() && self.next_majority.is_none() {
+            let struck = match self.prng.below(3) {
+                0 => vec![sid],
+                1 => self.nodes.keys().copied().filter(|_| self.prng.below(2) == 0).collect(),
+                _ => self.nodes.keys().copied().collect(),
+            };
+            self.blackout = Some((soon, struck));
+        }
+    }
+
+    /// Whether a leader has its quorum and does not serve.
+    fn look_for_waiting_leaders(&mut self) {
+        let quiet = self.network.cut.is_empty();
+        let running = |node: &&Node| node.peer.is_some() && self.now >= node.paused_until;
+        let all = self.nodes.values().filter(running).count() == self.nodes.len();
+        if !quiet || !all {
+            return self.checkers.availability.disturbed();
+        }
+        for (sid, node) in &self.nodes {
+            // Its epoch is agreed on. A server that had promised it before does not count towards that.
+            let epochs = node.host.disk.epochs;
+            let synchronises = node.host.accepting && epochs.current == epochs.accepted;
+            let follows = |voter: &Sid| {
+                let Node { peer, host, .. } = &self.nodes[voter];
+                let follows = peer.as_ref().map(|peer| peer.status(false).leader);
+                follows == Some(Some(*sid))
+                    && host.disk.epochs.accepted == epochs.accepted
+                    && self.network.connected(*voter, *sid)
+            };
+            let voters = self.voters.iter().filter(|voter| *voter == sid || follows(voter));
+            let quorum = voters.count() * 2 > self.voters.len();
+            if synchronises && node.host.suspended && quorum {
+                self.checkers.availability.waits(*sid, self.now);
+            } else {
+                self.checkers.availability.left(*sid);
+            }
+        }
+    }
+
+    fn core_turn(&mut self, sid: Sid) {
+        if let Some(node) = self.nodes.get_mut(&sid) {
+            node.core.turn();
+            self.hear_core(sid);
+        }
+    }
+
+    /// What a client core says, to its clients and to the Zab core.
+    fn hear_core(&mut self, sid: Sid) {
+        let Some(node) = self.nodes.get_mut(&sid) else { return };
+        let outputs = std::mem::take(&mut node.core.outputs);
+        node.inbox.extend(node.core.messages.drain(..));
+        self.clients.told(sid, outputs, self.now, &mut self.checkers);
     }
 
     fn deliver_votes(&mut self) {
@@ -242,7 +419,8 @@ impl World {
             }
             let Some(peer) = &mut node.peer else { continue };
             peer.set_time(self.now, self.now);
-            peer.vote(&mut node.host, from, &body).expect("a vote stops nobody");
+            let heard = peer.vote(&mut node.host, from, &body);
+            self.unless_dead(to, heard);
             self.after_turn(to);
         }
     }
@@ -261,13 +439,16 @@ impl World {
                 peer.logged(*zxid);
             }
         }
+        if node.written_at.is_some_and(|at| now >= at) {
+            node.written_at = None;
+            node.host.snapshot_written();
+        }
         if node.adopt_at.is_some_and(|at| now >= at) {
             node.adopt_at = None;
             let adopted = node.host.adopting.take().expect("under way");
-            node.host.disk.cut(adopted.zxid);
-            node.host.disk.snapshots.retain(|snapshot| snapshot.zxid <= adopted.zxid);
-            node.host.disk.snapshots.push(adopted);
-            peer.snapshot_adopted(&mut node.host).expect("adopted");
+            node.host.disk.adopt(adopted, true);
+            let done = peer.snapshot_adopted(&mut node.host);
+            self.unless_dead(sid, done);
             self.after_turn(sid);
         }
     }
@@ -314,9 +495,9 @@ impl World {
         let bite = 1 + self.prng.below(input.len() as u64) as usize;
         let offered = if self.prng.below(4) == 0 { &input[..bite] } else { &input[..] };
         let taken = peer.link_input(&mut node.host, end.1, offered);
-        let taken = taken.unwrap_or_else(|fatal| panic!("server {}: {fatal}", end.0.0));
+        let taken = self.unless_dead(end.0, taken);
         if let Some(flow) = self.network.flows.get_mut(&end) {
-            flow.input = input[taken..].to_vec();
+            flow.input = input.get(taken..).unwrap_or_default().to_vec();
         }
         self.after_turn(end.0);
     }
@@ -324,23 +505,28 @@ impl World {
     fn link_down(&mut self, end: (Sid, LinkId), why: &str) {
         let Some(node) = self.nodes.get_mut(&end.0) else { return };
         let Some(peer) = &mut node.peer else { return };
-        peer.link_down(&mut node.host, end.1, why).expect("a lost link stops nobody");
+        let lost = peer.link_down(&mut node.host, end.1, why);
+        self.unless_dead(end.0, lost);
         self.after_turn(end.0);
     }
 
-    fn message(&mut self, sid: Sid, message: ToZab) {
+    /// The Zab core takes what its client core has for it, as far as it has room.
+    fn messages(&mut self, sid: Sid) {
         let Some(node) = self.nodes.get_mut(&sid) else { return };
         let Some(peer) = &mut node.peer else { return };
-        if peer.takes_messages() {
+        while peer.takes_messages()
+            && let Some(message) = node.inbox.pop_front()
+        {
             peer.message(&mut node.host, message);
         }
+        peer.set_heard_everything(node.inbox.is_empty());
     }
 
     fn end_turn(&mut self, sid: Sid) {
         let Some(node) = self.nodes.get_mut(&sid) else { return };
         let Some(peer) = &mut node.peer else { return };
         let ended = peer.end_turn(&mut node.host);
-        ended.unwrap_or_else(|fatal| panic!("server {}: {fatal}", sid.0));
+        self.unless_dead(sid, ended);
         self.after_turn(sid);
     }
 
@@ -348,31 +534,44 @@ impl World {
     fn after_turn(&mut self, sid: Sid) {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&sid) else { return };
-        let outs = std::mem::take(&mut node.host.out);
-        let batches = std::mem::take(&mut node.host.batches);
+        let mut outs = std::mem::take(&mut node.host.out);
+        let mail = std::mem::take(&mut node.host.mail);
         let unflushed = node.host.disk.log.len() > node.host.disk.durable;
         if unflushed && node.host.flushing.is_none() {
             node.host.flushing = Some(node.host.disk.log.len());
             // A busy disk now and then.
-            let slow = if self.prng.below(10) == 0 { 60 } else { 8 };
+            let slow = if self.prng.below(10) == 0 { 60 } else { node.flush_ms };
             node.flush_at = Some(now + 1 + self.prng.below(slow) as i64);
         }
-        for batch in batches {
-            self.clients.batch(sid, &batch, now, &mut self.checkers);
-        }
-        let node = &self.nodes[&sid];
-        self.checkers.look(sid, node.peer.as_ref(), &node.host, now);
-        if node.host.suspended {
-            self.clients.server_gone(sid);
+        let dead = node.host.luck.dead;
+        if dead {
+            self.checkers.note_proposals(sid, &node.host.disk);
+            // What it had said before may still have left.
+            if self.prng.below(2) == 0 {
+                outs.clear();
+            }
+            outs.retain(|out| matches!(out, Out::Vote(..) | Out::Bytes(..) | Out::Tree(..)));
+        } else if let Some(peer) = &node.peer {
+            self.checkers.look(sid, peer, &node.host, now);
+            node.core.mailbox.extend(mail);
         }
         for out in outs {
             self.carry_out(sid, out);
         }
+        self.lose_power(sid);
     }
 
     fn carry_out(&mut self, sid: Sid, out: Out) {
         let delay = 1 + self.prng.below(4) as i64;
-        let at = self.now + delay;
+        let lag = |sid: &Sid| self.nodes[sid].lag_ms;
+        let far = match &out {
+            Out::Vote(to, _) => lag(to),
+            Out::Bytes(link, _) | Out::Tree(link, _) | Out::Close(link) => {
+                self.network.other((sid, *link)).map_or(0, |other| lag(&other))
+            }
+            _ => 0,
+        };
+        let at = self.now + delay + far.max(lag(&sid));
         match out {
             Out::Vote(to, body) => {
                 if self.network.passes(sid, to) {
@@ -382,7 +581,14 @@ impl World {
             }
             Out::Dial(link, leader) => self.dial(sid, link, leader),
             Out::Bytes(link, bytes) => self.network.send((sid, link), at, Piece::Bytes(bytes)),
-            Out::Tree(link, source) => self.network.send((sid, link), at + 20, Piece::Tree(source)),
+            Out::Tree(link, source) => {
+                self.network.send((sid, link), at + 20, Piece::Tree(source));
+                // What follows is held up now and then.
+                if self.prng.below(2) == 0 {
+                    let until = at + 20 + self.prng.below(200) as i64;
+                    self.network.send((sid, link), until, Piece::Bytes(Vec::new()));
+                }
+            }
             Out::Timeout(link, ms) => {
                 if let Some(flow) = self.network.flows.get_mut(&(sid, link)) {
                     flow.timeout = Some(ms);
@@ -393,6 +599,10 @@ impl World {
             Out::Adopt => {
                 let adopt_at = self.now + 5 + self.prng.below(60) as i64;
                 self.nodes.get_mut(&sid).expect("there").adopt_at = Some(adopt_at);
+            }
+            Out::Write => {
+                let written_at = self.now + 1 + self.prng.below(100) as i64;
+                self.nodes.get_mut(&sid).expect("there").written_at = Some(written_at);
             }
         }
     }
@@ -417,9 +627,11 @@ impl World {
 
     /// No more faults; everybody comes back.
     pub fn heal(&mut self) {
-        self.faults = false;
+        self.weather.clear();
+        (self.blackout, self.next_majority) = (None, None);
         self.network.cut.clear();
         for node in self.nodes.values_mut() {
+            node.host.luck.end();
             node.paused_until = 0;
             node.restart_at = node.restart_at.min(self.now + 100);
         }

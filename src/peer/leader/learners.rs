@@ -2,7 +2,7 @@
 
 use super::handler::{LearnerHandler, Stage, send_packet};
 use super::{Leader, PendingSync, Phase};
-use crate::base::{SessionId, Sid, Zxid};
+use crate::base::{Planted, SessionId, Sid, Zxid, planted};
 use crate::peer::core::Core;
 use crate::peer::host::{Fatal, Host, LinkId};
 use crate::wire::JuteWrite;
@@ -193,6 +193,11 @@ impl Leader {
     ) -> Result<(), Fatal> {
         if packet.zxid != Zxid(self.epoch << 32) {
             self.ack(link, packet.zxid);
+            if planted(Planted::ProposalAckBeforeNewLeaderAck)
+                && let Some(learner) = self.learners.get_mut(&link)
+            {
+                learner.stage = Stage::NewLeaderAcked;
+            }
             return Ok(());
         }
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };

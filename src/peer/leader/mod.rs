@@ -257,7 +257,7 @@ impl Leader {
     /// The own log is one more server's acknowledgement.
     pub fn logged(&mut self, core: &mut Core) {
         if self.is_serving() {
-            let up_to = core.durable.min(self.leading.proposed());
+            let up_to = core.acknowledgeable().min(self.leading.proposed());
             self.leading.logged(core.options.sid, up_to);
         }
     }

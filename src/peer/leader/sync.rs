@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Leader;
 use super::handler::{Stage, put_packet, send_packet};
-use crate::base::Zxid;
+use crate::base::{Planted, Zxid, planted};
 use crate::peer::core::Core;
 use crate::peer::host::{Host, LinkId};
 use crate::peer::proposal::Proposal;
@@ -57,12 +57,17 @@ impl Leader {
         for proposal in core.queue.proposals().filter(|txn| txn.zxid > sent && txn.zxid <= told) {
             put_decided(&mut packets, proposal);
         }
-        self.put_new_leader(core, &mut packets);
+        let mut outstanding = Vec::new();
         if !observer {
             for proposal in core.queue.proposals().filter(|txn| txn.zxid > sent.max(told)) {
-                put_packet(&mut packets, PacketType::Proposal, proposal);
+                put_packet(&mut outstanding, PacketType::Proposal, proposal);
             }
         }
+        if planted(Planted::EmptiedProposalList) {
+            packets.append(&mut outstanding);
+        }
+        self.put_new_leader(core, &mut packets);
+        packets.append(&mut outstanding);
         let packets = Arc::new(packets);
         host.send_shared(link, &packets, 0..packets.len());
         host.set_read_timeout(link, core.options.limits.init_ms());

@@ -127,10 +127,11 @@ impl Learner {
 
     /// Acknowledges what has become durable.
     pub(super) fn acknowledge(&mut self, core: &Core) {
-        while self.unacknowledged.front().is_some_and(|zxid| *zxid <= core.durable) {
+        let up_to = core.acknowledgeable();
+        while self.unacknowledged.front().is_some_and(|zxid| *zxid <= up_to) {
             let Some(zxid) = self.unacknowledged.pop_front() else { return };
             // A leader of ours takes one for all before it.
-            let more = self.unacknowledged.front().is_some_and(|next| *next <= core.durable);
+            let more = self.unacknowledged.front().is_some_and(|next| *next <= up_to);
             if !self.ringkeeper || !more {
                 self.put(PacketType::Ack, zxid, None);
             }

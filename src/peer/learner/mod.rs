@@ -22,7 +22,7 @@ use super::database::Recovered;
 use super::host::{Fatal, Host, LinkId};
 use super::proposal::Proposal;
 use super::{Leave, Turn};
-use crate::base::{MonoMs, SessionId, Sid, Zxid};
+use crate::base::{MonoMs, Planted, SessionId, Sid, Zxid, planted};
 use crate::pipeline::ConnToken;
 use crate::session::TouchBatch;
 use crate::wire::JuteWrite;
@@ -200,6 +200,11 @@ impl Learner {
             if matches!(self.stage, Stage::Truncating { .. }) {
                 return Ok(taken);
             }
+            if planted(Planted::NewLeaderAckBeforeFlush)
+                && matches!(self.stage, Stage::Persisting { .. })
+            {
+                return Ok(taken);
+            }
             if let Stage::ReceivingTree(receiver) = &mut self.stage {
                 let used = receiver.take(host, rest)?;
                 taken += used;
@@ -314,6 +319,11 @@ impl Learner {
     pub fn leave(&mut self, core: &mut Core, host: &mut dyn Host) {
         if matches!(self.stage, Stage::ReceivingTree(_)) || self.received.is_some() {
             host.abandon_received_snapshot();
+        }
+        if planted(Planted::PartialSnapKept)
+            && let Some(tree) = self.received.take()
+        {
+            core.adopt(*tree);
         }
         // In the log, not committed: a vote must speak of them.
         for proposal in self.proposals.drain(..) {

@@ -1,7 +1,7 @@
 //! Synchronisation, learner's side (reference: zab 8, 9).
 
 use super::{Learner, Stage, TreeReceiver};
-use crate::base::Zxid;
+use crate::base::{Planted, Zxid, planted};
 use crate::peer::core::Core;
 use crate::peer::host::{EpochFile, Host};
 use crate::peer::proposal::Proposal;
@@ -143,6 +143,9 @@ impl Learner {
             return Err(Leave::role(format!("NEWLEADER of epoch {:x}", packet.zxid.epoch())));
         }
         host.set_read_timeout(self.link, core.options.limits.sync_ms());
+        if planted(Planted::EpochBeforeHistory) {
+            host.write_epoch(EpochFile::Current, self.epoch)?;
+        }
         match self.received.take() {
             Some(tree) => self.stage = Stage::Adopting { tree: Some(tree), under_way: false },
             None => self.persist(core, host)?,
@@ -154,6 +157,10 @@ impl Learner {
     fn persist(&mut self, core: &mut Core, host: &mut dyn Host) -> Turn {
         let mut last = core.db.last();
         core.queue.reset(last);
+        if planted(Planted::LoggedAfterUpToDate) {
+            self.stage = Stage::Persisting { up_to: core.appended };
+            return Ok(());
+        }
         while let Some(zxid) = self.decided.front().copied() {
             if self.not_logged.front().is_none_or(|first| first.zxid != zxid) {
                 break;
@@ -170,7 +177,21 @@ impl Learner {
             }
             last = zxid;
             core.append(host, zxid, proposal.bytes())?;
+            if planted(Planted::ProposalAckBeforeNewLeaderAck) && !core.options.observer {
+                self.unacknowledged.push_back(zxid);
+            }
             core.queue.push(Pending::Txn { proposal, waiting: Waiting::default() });
+        }
+        if planted(Planted::EmptiedProposalList) {
+            let newer = std::mem::take(&mut self.not_logged).into_iter();
+            for proposal in newer.filter(|proposal| proposal.zxid > last) {
+                core.append(host, proposal.zxid, proposal.bytes())?;
+                self.unacknowledged.push_back(proposal.zxid);
+                self.proposals.push_back(proposal);
+            }
+        }
+        if planted(Planted::NewLeaderAckBeforeFlush) {
+            self.put(PacketType::Ack, Zxid(self.epoch << 32), None);
         }
         self.stage = Stage::Persisting { up_to: core.appended };
         Ok(())
@@ -196,6 +217,12 @@ impl Learner {
                 Ok(())
             }
             Stage::Persisting { up_to } if core.durable >= *up_to || host.log_idle() => {
+                if planted(Planted::ProposalAckBeforeNewLeaderAck) {
+                    self.acknowledge(core);
+                }
+                self.acknowledge_new_leader(core, host)
+            }
+            Stage::Persisting { .. } if planted(Planted::EpochAndAckBeforeFlush) => {
                 self.acknowledge_new_leader(core, host)
             }
             _ => Ok(()),
@@ -215,10 +242,16 @@ impl Learner {
 
     /// The history is on disk, in order: log or snapshot first, then the epoch, then the acknowledgement.
     fn acknowledge_new_leader(&mut self, core: &mut Core, host: &mut dyn Host) -> Turn {
+        let before = core.db.last();
         core.apply_appended(host)?;
+        if planted(Planted::HoleInCommittedLog) {
+            core.db.committed.forget_after(before);
+        }
         host.write_epoch(EpochFile::Current, self.epoch)?;
         core.epochs.current = self.epoch;
-        self.put(PacketType::Ack, Zxid(self.epoch << 32), None);
+        if !planted(Planted::NewLeaderAckBeforeFlush) {
+            self.put(PacketType::Ack, Zxid(self.epoch << 32), None);
+        }
         self.stage = Stage::AwaitingUpToDate;
         Ok(())
     }
@@ -239,6 +272,8 @@ impl Learner {
         for zxid in std::mem::take(&mut self.decided) {
             self.commit(core, zxid)?;
         }
+        // Before any client looks: a received tree may show changes from behind its zxid until they are applied again.
+        core.apply_unheard(host)?;
         tracing::info!("up to date with leader {} in epoch {:x}", self.leader.0, self.epoch);
         Ok(())
     }
