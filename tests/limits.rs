@@ -197,3 +197,29 @@ fn eager_acls_refuse_without_a_zxid() {
         assert_eq!(session.wire.next(Duration::from_millis(10)), Got::Silent, "{kind:?}");
     }
 }
+
+/// What has no meaning here, or would have none in Apache either, is said once at the start.
+#[test]
+fn settings_without_an_effect_get_one_line_each() {
+    if !available(Kind::Ours, "limits") {
+        return;
+    }
+    let server = |extra: &str| Server::start(Kind::Ours, "no-effect", extra).output();
+    let quiet = server("request_throttle_max_requests=9\nthrottled_op_wait_time=5\n");
+    assert!(!quiet.contains("throttle"), "{quiet}");
+    let alone = server("throttled_op_wait_time=5\nenableEagerACLCheck=true\n");
+    let throttled = server(
+        "request_throttle_max_requests=9\nrequest_throttle_stall_time=5\n\
+         request_throttle_drop_stale=false\nrequest_stale_connection_check=false\n",
+    );
+    for (output, key) in [
+        (&alone, "throttled_op_wait_time"),
+        (&alone, "enableEagerACLCheck"),
+        (&throttled, "request_throttle_stall_time"),
+        (&throttled, "request_throttle_drop_stale=false"),
+        (&throttled, "request_stale_connection_check=false"),
+    ] {
+        let lines = output.lines().filter(|line| line.contains(&format!("{key} is set and")));
+        assert_eq!(lines.count(), 1, "{key}:\n{output}");
+    }
+}
