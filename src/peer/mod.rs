@@ -124,6 +124,7 @@ impl Peer {
                 stopping: false,
                 sessions_expired: 0,
                 claim_nothing: false,
+                epoch_floor: 0,
                 heard_everything: true,
             },
             role: Role::Looking,
