@@ -132,6 +132,7 @@ impl Peer {
                 prep_counts: Default::default(),
                 leader_counts: Default::default(),
                 claim_nothing: false,
+                epoch_floor: 0,
                 heard_everything: true,
             },
             role: Role::Looking,

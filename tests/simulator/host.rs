@@ -53,6 +53,12 @@ impl Luck {
         self.one_in = 0;
     }
 
+    /// A moment of the election or of discovery. False when it does not come any more.
+    fn holds_early(&mut self) -> bool {
+        // Or nobody would ever come further.
+        !self.dead && (self.prng.below(5) > 0 || self.holds())
+    }
+
     /// A moment that matters. False when it does not come any more.
     fn holds(&mut self) -> bool {
         if self.dead {
@@ -131,9 +137,8 @@ impl SimHost {
         let counter = bytes.get(8..12);
         match kind {
             Some(PacketType::Ack) if counter == Some(&[0; 4]) => self.luck.holds(),
-            Some(PacketType::AckEpoch | PacketType::UpToDate | PacketType::LeaderInfo) => {
-                self.luck.holds()
-            }
+            Some(PacketType::UpToDate) => self.luck.holds(),
+            Some(PacketType::AckEpoch | PacketType::LeaderInfo) => self.luck.holds_early(),
             _ => !self.luck.dead,
         }
     }
@@ -182,7 +187,11 @@ impl Host for SimHost {
     }
 
     fn write_epoch(&mut self, file: EpochFile, epoch: i64) -> Result<(), Fatal> {
-        if !self.luck.holds() {
+        let holds = match file {
+            EpochFile::Accepted => self.luck.holds_early(),
+            EpochFile::Current => self.luck.holds(),
+        };
+        if !holds {
             return Ok(());
         }
         match file {

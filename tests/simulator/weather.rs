@@ -58,7 +58,7 @@ impl Weather {
         let fatal_moments = [0, 10, 20, 40][prng.below(4) as usize];
         let down_ms_max = [300, 1000, 3000][prng.below(3) as usize];
         let (force_snapshot_sync, log_sync) = (prng.below(3) == 0, prng.below(4) > 0);
-        let rotates = prng.below(3) == 0;
+        let rotates = prng.below(2) == 0;
         let rates = if rotates { Vec::new() } else { rates.to_vec() };
         let fatal_moments = if rotates { 5 } else { fatal_moments };
         Weather { rates, fatal_moments, down_ms_max, force_snapshot_sync, log_sync, rotates }
@@ -94,6 +94,7 @@ impl Weather {
 
     /// How much longer packets of a server are on the way.
     pub fn lag_ms(&self, prng: &mut Prng) -> MonoMs {
-        [0, 0, 0, 20, 100][prng.below(5) as usize]
+        let most = if self.rotates { 10 } else { 100 };
+        [0, 0, 0, 20, 100][prng.below(5) as usize].min(most)
     }
 }

@@ -67,7 +67,7 @@ impl World {
     pub fn new(seed: u64, voters: i64, observers: i64) -> World {
         let mut prng = Prng::new(seed);
         let weather = Weather::draw(&mut prng);
-        let next_majority = (weather.rotates && voters > 2).then_some(1500);
+        let next_majority = (weather.rotates && voters > 2).then_some(2000);
         let mut world = World {
             now: 1000,
             prng,
@@ -133,7 +133,7 @@ impl World {
             log_sync: self.weather.log_sync,
             packet_bytes_max: 1 << 20,
             observer_logs: true,
-            leader_connect_delay_ms: 100,
+            leader_connect_delay_ms: if self.weather.rotates { 20 } else { 100 },
             leader_serves: true,
         }
     }
@@ -146,9 +146,9 @@ impl World {
             me: sid,
             quorum: options.quorum.clone(),
             config: options.config_text.clone(),
-            min_interval_ms: 200,
+            min_interval_ms: if self.weather.rotates { 50 } else { 200 },
             max_interval_ms: 2000,
-            finalize_ms: 200,
+            finalize_ms: if self.weather.rotates { 30 } else { 200 },
         });
         let (now, auth) = (self.now, self.auth.clone());
         let luck = Luck::new(self.prng.next_u64(), self.weather.fatal_moments);
@@ -277,6 +277,12 @@ impl World {
         for at in (1..voters.len()).rev() {
             voters.swap(at, self.prng.below(at as u64 + 1) as usize);
         }
+        // One that had a turn just now is left out.
+        let up = |sid: &Sid| self.nodes[sid].restart_at < MonoMs::MAX;
+        if let Some(at) = voters.iter().position(up) {
+            let last = voters.len() - 1;
+            voters.swap(at, last);
+        }
         let down = voters.split_off(voters.len() / 2 + 1);
         tracing::info!("{}: now {voters:?}", self.now);
         let sids: Vec<Sid> = self.nodes.keys().copied().collect();
@@ -289,7 +295,7 @@ impl World {
             let node = self.nodes.get_mut(&sid).expect("there");
             node.restart_at = if held { MonoMs::MAX } else { node.restart_at.min(soon) };
         }
-        self.next_majority = Some(self.now + 350 + self.prng.below(900) as i64);
+        self.next_majority = Some(self.now + 150 + self.prng.below(500) as i64);
     }
 
     /// Faults, as the weather is.

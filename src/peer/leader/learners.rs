@@ -138,8 +138,15 @@ impl Leader {
         learner.observer = packet.kind == PacketType::ObserverInfo;
         learner.ringkeeper = info.mark == Some(RINGKEEPER_MARK);
         learner.stage = Stage::Known;
+        let voter = !learner.observer && self.leading.is_voter(sid);
         match self.phase {
             Phase::Discovery(_) => self.hear_epoch(core, host, sid, accepted)?,
+            // It would turn down this epoch again and again, for as long as this server leads: with Apache it is out
+            // until somebody restarts the leader. Another election costs a moment, once.
+            _ if voter && accepted > self.epoch => {
+                core.epoch_floor = core.epoch_floor.max(accepted);
+                self.overtaken_by = Some(accepted);
+            }
             _ => self.offer_epoch(host),
         }
         Ok(Ok(()))

@@ -82,6 +82,8 @@ pub(super) struct Leader {
     /// Commits up to here were told to the learners.
     told: Zxid,
     unknown_sids: i64,
+    /// A voter has accepted this epoch, of a leader that came to nothing, and can follow none before it.
+    overtaken_by: Option<i64>,
 }
 
 impl Leader {
@@ -99,7 +101,8 @@ impl Leader {
         host.accept_learners(true);
         let agreement = EpochAgreement::new(core.me(), core.options.quorum.clone());
         let mut leader = Leader::idle(core, core.db.last(), Phase::Discovery(agreement));
-        leader.hear_epoch(core, host, core.me(), core.epochs.accepted)?;
+        let accepted = core.epochs.accepted.max(core.epoch_floor);
+        leader.hear_epoch(core, host, core.me(), accepted)?;
         Ok(leader)
     }
 
@@ -122,6 +125,7 @@ impl Leader {
             next_reap: 0,
             told: last,
             unknown_sids: 0,
+            overtaken_by: None,
         }
     }
 
@@ -357,6 +361,11 @@ impl Leader {
     pub fn tick(&mut self, core: &mut Core, host: &mut dyn Host) -> Turn {
         if core.now >= self.phase_deadline {
             return Err(Leave::role(self.why_late()));
+        }
+        if let Some(epoch) = self.overtaken_by {
+            return Err(Leave::role(format!(
+                "a voter has accepted epoch {epoch:x} and can follow only in a later one"
+            )));
         }
         if self.is_serving() {
             // A touch may wait in what was not taken.
