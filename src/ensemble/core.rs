@@ -17,6 +17,7 @@ use crate::base::{MonoMs, Sid, WallMs};
 use crate::peer::{Fatal, LinkId, Peer};
 use crate::pipeline::Mailbox;
 use crate::pipeline::messages::{ToShard, ToZab};
+use crate::session::SessionBucket;
 use crate::storage::LogError;
 use crate::storage::log::Submit;
 use crate::zab::links::Links;
@@ -434,12 +435,19 @@ impl ZabCore {
     fn report(&self, lists: bool) -> ZabReport {
         let stats = self.world.log.as_ref().map_or_else(Default::default, |log| log.stats());
         let status = self.peer.status(lists);
-        let buckets = if lists { self.peer.session_buckets() } else { Vec::new() };
         let (now, wall) = (self.mono_ms(), wall_ms());
-        let buckets = buckets.into_iter();
+        let expiry = |buckets: Vec<SessionBucket>| {
+            let buckets = buckets.into_iter();
+            buckets.map(|bucket| (wall + (bucket.due - now), bucket.sessions)).collect()
+        };
+        let (global, local) = match lists {
+            true => (self.peer.session_buckets(), self.peer.local_session_buckets()),
+            false => (Vec::new(), Vec::new()),
+        };
         let snapshots = &self.world.snapshot_state;
         ZabReport {
-            expiry: buckets.map(|bucket| (wall + (bucket.due - now), bucket.sessions)).collect(),
+            expiry: expiry(global),
+            local_expiry: expiry(local),
             snapshots_taken: snapshots.taken.load(Ordering::Relaxed),
             last_snapshot_ms: snapshots.last_ms.load(Ordering::Relaxed),
             snapshot_ms_total: snapshots.total_ms.load(Ordering::Relaxed),

@@ -10,6 +10,8 @@ pub struct ZabReport {
     pub peer: PeerStatus,
     /// Expiry times (wall clock) and the sessions that end then.
     pub expiry: Vec<(WallMs, Vec<SessionId>)>,
+    /// The same of the sessions that only this server knows.
+    pub local_expiry: Vec<(WallMs, Vec<SessionId>)>,
     pub snapshots_taken: u64,
     pub last_snapshot_ms: u64,
     pub snapshot_ms_total: u64,

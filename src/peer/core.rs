@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::database::{Database, Recovered};
 use super::host::{Fatal, Host};
+use super::local_sessions::{LocalOptions, LocalSessions};
 use super::queue::{ApplyQueue, Attached, Pending};
 use crate::auth::Auth;
 use crate::base::{MonoMs, SessionId, Sid, WallMs, Zxid};
@@ -52,6 +53,7 @@ pub struct PeerOptions {
     pub leader_connect_delay_ms: i64,
     /// `zookeeper.leaderServes`.
     pub leader_serves: bool,
+    pub local: LocalOptions,
 }
 
 /// The numbers in the two epoch files; `accepted >= current`.
@@ -68,6 +70,7 @@ pub(super) struct Core {
     pub db: Database,
     pub queue: ApplyQueue,
     pub attached: Attached,
+    pub local: LocalSessions,
     pub session_ids: SessionIds,
     pub auth: Arc<Auth>,
     pub epochs: Epochs,

@@ -12,6 +12,8 @@
 //! | `queue` | what is applied in its turn; the order rule, writer's side |
 //! | `leader` | leading: discovery, synchronisation, broadcast, requests |
 //! | `learner` | following and observing |
+//! | `local_sessions` | sessions that only this server knows |
+//! | `read_only` | serving readers without a quorum |
 //!
 //! A turn: [`Peer::set_time`], inputs, [`Peer::end_turn`]. Between turns `applied <= committed` holds, and everything
 //! prepared or received is with the log.
@@ -23,8 +25,10 @@ pub mod database;
 pub mod host;
 mod leader;
 mod learner;
+mod local_sessions;
 mod proposal;
 mod queue;
+mod read_only;
 mod source;
 mod status;
 
@@ -33,6 +37,7 @@ use std::sync::Arc;
 pub use self::core::{Epochs, PeerOptions};
 pub use database::Recovered;
 pub use host::{EpochFile, Fatal, Host, LinkId, ServerState};
+pub use local_sessions::LocalOptions;
 pub use proposal::Proposal;
 pub use source::Source;
 pub use status::PeerStatus;
@@ -41,6 +46,7 @@ use self::core::Core;
 use self::database::Database;
 use self::leader::Leader;
 use self::learner::Learner;
+use self::local_sessions::LocalSessions;
 use self::queue::ApplyQueue;
 use crate::auth::Auth;
 use crate::base::{MonoMs, Sid, WallMs, Zxid};
@@ -85,6 +91,10 @@ pub struct Peer {
     election: Option<Election>,
     /// Client cores serve this tree at the moment.
     serving: bool,
+    /// They do so without a quorum, for readers.
+    read_only: bool,
+    /// From when on they may, if there is no leader by then.
+    read_only_at: MonoMs,
     effects: Vec<ElectionEffect>,
     /// What must end the role once the disk has finished.
     leaving: Option<String>,
@@ -108,10 +118,12 @@ impl Peer {
         let PeerParts { recovered, epochs, session_ids, auth, election, commit_log_count } = parts;
         let db = Database::new(recovered, commit_log_count.max(COMMIT_LOG_COUNT_MIN));
         let last = db.last();
+        let local = LocalSessions::new(options.local, options.limits.tick_ms);
         Peer {
             core: Core {
                 options,
                 db,
+                local,
                 queue: ApplyQueue::new(last),
                 attached: Default::default(),
                 session_ids,
@@ -129,6 +141,8 @@ impl Peer {
             role: Role::Looking,
             election,
             serving: false,
+            read_only: false,
+            read_only_at: MonoMs::MAX,
             effects: Vec::new(),
             leaving: None,
         }
@@ -194,7 +208,7 @@ impl Peer {
             ) => learner.resume_session(core, conn, session, &passwd, timeout_ms),
             (ToZab::Touches(touches), Role::Leading(_)) => core.db.sessions.apply_touches(touches),
             (ToZab::Touches(touches), Role::Learning(learner)) => learner.touch(touches),
-            (message, Role::Looking) => refuse_message(host, &message),
+            (message, Role::Looking) => read_only::message(core, message),
         }
     }
 
@@ -320,7 +334,17 @@ impl Peer {
         if let Some(election) = &mut self.election {
             election.tick(self.core.now, host.votes_delivered(), &mut self.effects);
         }
-        self.run_election(host)
+        self.run_election(host)?;
+        if self.is_looking() && self.core.now >= self.read_only_at {
+            self.read_only_at = MonoMs::MAX;
+            self.read_only = true;
+            tracing::warn!("no quorum: serving clients that read only, until there is one");
+            self.follow_role(host);
+        }
+        if self.serving {
+            self.core.expire_local();
+        }
+        Ok(())
     }
 
     /// When something is due by the clock, in milliseconds as [`Peer::set_time`] is given them.
@@ -328,10 +352,12 @@ impl Peer {
         let role = match &self.role {
             Role::Leading(leader) => leader.next_due(&self.core),
             Role::Learning(learner) => learner.next_due(),
-            Role::Looking => MonoMs::MAX,
+            Role::Looking => self.read_only_at,
         };
         let election = self.election.as_ref().and_then(Election::next_due);
-        role.min(election.unwrap_or(MonoMs::MAX))
+        let slack = self.core.options.touch_slack_ms;
+        let local = self.core.local.next_due().map(|due| due + slack);
+        role.min(election.unwrap_or(MonoMs::MAX)).min(local.unwrap_or(MonoMs::MAX))
     }
 
     /// Committed work waits for client cores to make room.
@@ -364,6 +390,8 @@ impl Peer {
 
     fn look(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         let init = InitialVote { zxid: self.core.db.last(), peer_epoch: self.core.epochs.current };
+        let delay_ms = self.core.options.local.read_only_after_ms;
+        self.read_only_at = delay_ms.map_or(MonoMs::MAX, |ms| self.core.now + ms);
         if let Some(election) = &mut self.election {
             election.look(self.core.now, init, &mut self.effects);
         }
@@ -390,6 +418,11 @@ impl Peer {
         state: PeerState,
         leader: Sid,
     ) -> Result<(), Fatal> {
+        if std::mem::take(&mut self.read_only) {
+            // Its readers come back once there is a leader.
+            self.suspend(host);
+            self.core.queue.forget_waiting();
+        }
         self.role = match state {
             PeerState::Leading => Role::Leading(Box::new(Leader::elected(&mut self.core, host)?)),
             PeerState::Following | PeerState::Observing => {
@@ -426,15 +459,20 @@ impl Peer {
         self.look(host)
     }
 
+    /// Nobody is served from here on: every client's connection is closed.
     fn suspend(&mut self, host: &mut dyn Host) {
         if std::mem::replace(&mut self.serving, false) {
             host.control_shards(ToShard::Suspend);
+            host.show_state(ServerState::Looking, self.core.db.tree.tree());
+            self.core.attached.clear();
+            self.core.local.clear();
         }
     }
 
     /// Client cores and operators are told what this server is now.
     fn follow_role(&mut self, host: &mut dyn Host) {
         let (state, serves, epoch) = match &self.role {
+            Role::Looking if self.read_only => (ServerState::ReadOnly, true, None),
             Role::Looking => (ServerState::Looking, false, None),
             Role::Leading(_) if self.core.options.standalone => {
                 (ServerState::Standalone, true, None)
@@ -452,8 +490,7 @@ impl Peer {
             return;
         }
         if !serves {
-            self.suspend(host);
-            return host.show_state(ServerState::Looking, self.core.db.tree.tree());
+            return self.suspend(host);
         }
         if let (Some(election), Some(epoch)) = (&mut self.election, epoch) {
             election.synchronised(epoch);
@@ -466,7 +503,8 @@ impl Peer {
             return;
         }
         let forward_sync = matches!(self.role, Role::Learning(_));
-        host.control_shards(ToShard::Serve(Serving { tree: tree.clone(), forward_sync }));
+        let serving = Serving { tree: tree.clone(), forward_sync, read_only: self.read_only };
+        host.control_shards(ToShard::Serve(serving));
     }
 }
 

@@ -63,7 +63,6 @@ fn warn_of_the_unserved(config: &Config) {
         ("java.security.auth.login.config (SASL)", config.auth.jaas_file.is_some()),
         ("audit.enable", config.observability.audit),
         ("client.portUnification (TLS)", config.client_tls.port_unification),
-        ("readonlymode.enabled", config.clients.read_only_mode),
         ("reconfigEnabled", ensemble && peers.reconfig_enabled),
         ("localSessionsEnabled", ensemble && peers.local_sessions),
         ("observerMasterPort", ensemble && peers.observer_master_port > 0),
@@ -73,6 +72,12 @@ fn warn_of_the_unserved(config: &Config) {
         if is_set {
             tracing::warn!("{key} is set and has no effect in this version");
         }
+    }
+    if ensemble && config.clients.read_only_mode && !peers.local_sessions {
+        tracing::warn!(
+            "readonlymode.enabled without localSessionsEnabled: as in Apache ZooKeeper, a server \
+             without a quorum then answers isro with ro, and has no sessions to give"
+        );
     }
 }
 

@@ -323,6 +323,7 @@ impl Shared {
             ephemerals_count: ephemerals as i64,
             approximate_data_bytes: data_bytes as i64,
             global_sessions: zab.peer.sessions as i64,
+            local_sessions: zab.peer.local_sessions.unwrap_or_default() as i64,
             open_file_descriptors: open,
             max_file_descriptors: max,
             auth_failed: counters.auth_failed as i64,
@@ -394,16 +395,18 @@ fn digests(zab: &ZabReport) -> Vec<DigestReport> {
 }
 
 fn sessions(state: ServerState, zab: &ZabReport) -> SessionsReport {
-    if matches!(state, ServerState::Following | ServerState::Observing) {
-        let global = zab.peer.session_timeouts.iter();
-        let global = global.map(|(id, timeout_ms)| (*id, i64::from(*timeout_ms))).collect();
-        return SessionsReport::Learner { local: None, global };
-    }
     let bucket = |(due, ids): &(WallMs, Vec<SessionId>)| ExpiryBucket {
         expires_wall_ms: *due,
         items: ids.clone(),
     };
-    SessionsReport::Tracker { local: None, global: zab.expiry.iter().map(bucket).collect() }
+    let local = zab.peer.local_sessions;
+    let local = local.map(|_| zab.local_expiry.iter().map(bucket).collect());
+    if !matches!(state, ServerState::Leading | ServerState::Standalone) {
+        let global = zab.peer.session_timeouts.iter();
+        let global = global.map(|(id, timeout_ms)| (*id, i64::from(*timeout_ms))).collect();
+        return SessionsReport::Learner { local, global };
+    }
+    SessionsReport::Tracker { local, global: zab.expiry.iter().map(bucket).collect() }
 }
 
 /// Connections by the second at which they would be idle for too long.

@@ -14,7 +14,7 @@ use crate::auth::Auth;
 use crate::base::{MonoMs, Sid};
 use crate::ensemble::Membership;
 use crate::ensemble::ports::{MemberAddress, PortOptions};
-use crate::peer::{Epochs, Peer, PeerOptions, PeerParts, Recovered};
+use crate::peer::{Epochs, LocalOptions, Peer, PeerOptions, PeerParts, Recovered};
 use crate::pipeline::prep::PrepOptions;
 use crate::session::SessionIds;
 use crate::storage::{DataLayout, epochs};
@@ -25,6 +25,9 @@ use crate::zab::quorums::Hierarchy;
 
 /// The server id in session ids of a standalone server (reference: client-protocol 4.7).
 const STANDALONE_SID: Sid = Sid(1);
+
+/// Milliseconds without a quorum before readers are served, at least (reference: zab 17).
+const READ_ONLY_DELAY_MS_MIN: i64 = 2000;
 
 type Failed = (ExitCode, String);
 
@@ -116,6 +119,21 @@ fn peer_options(config: &Config) -> PeerOptions {
         observer_logs: peers.observers_log(),
         leader_connect_delay_ms: peers.leader_connect_retry_ms,
         leader_serves: peers.leader_serves,
+        local: local_options(config),
+    }
+}
+
+/// Local sessions and read-only mode are for members of an ensemble.
+fn local_options(config: &Config) -> LocalOptions {
+    if config.ensemble.is_none() {
+        return LocalOptions::default();
+    }
+    // What Apache waits before it serves readers: an election that goes well is over by then.
+    let delay_ms = i64::from(config.tick_time_ms).max(READ_ONLY_DELAY_MS_MIN);
+    LocalOptions {
+        sessions: config.peers.local_sessions,
+        upgrading: config.peers.local_sessions_upgrade,
+        read_only_after_ms: config.clients.read_only_mode.then_some(delay_ms),
     }
 }
 

@@ -93,6 +93,7 @@ impl Shard {
         self.drained = Zxid(i64::MIN);
         self.links.tree = serving.tree;
         self.forward_sync = serving.forward_sync;
+        self.read_only = serving.read_only;
         self.suspended = false;
     }
 
@@ -219,12 +220,12 @@ impl Shard {
         timeout_ms: i32,
         passwd: [u8; 16],
     ) {
-        let now = self.now;
+        let (now, read_only_server) = (self.now, self.read_only);
         let Some(conn) = self.conns.get_mut(token.conn) else { return };
         let Some(read_only) = conn.connecting() else { return };
         let established = crate::shard::runtime::wall_ms();
         conn.attach(Active { session, timeout_ms, established });
-        let read_only = read_only.map(|_| false);
+        let read_only = read_only.map(|_| read_only_server);
         ConnectResponse { timeout_ms, session_id: session.0, passwd, read_only }
             .encode_frame(&mut conn.output);
         count_sent(conn, &self.links.counters);
@@ -237,7 +238,8 @@ impl Shard {
     fn session_rejected(&mut self, token: ConnToken) {
         let Some(conn) = self.conns.get_mut(token.conn) else { return };
         let Some(read_only) = conn.connecting() else { return };
-        ConnectResponse::rejected(read_only.map(|_| false)).encode_frame(&mut conn.output);
+        let read_only = read_only.map(|_| self.read_only);
+        ConnectResponse::rejected(read_only).encode_frame(&mut conn.output);
         count_sent(conn, &self.links.counters);
         Self::mark_dirty(&mut self.dirty, token.conn, conn);
         self.close(token.conn);

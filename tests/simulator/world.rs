@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ringkeeper::auth::{Auth, AuthConfig};
 use ringkeeper::base::prng::Prng;
 use ringkeeper::base::{MonoMs, Sid};
-use ringkeeper::peer::{LinkId, Peer, PeerOptions, PeerParts, ServerState};
+use ringkeeper::peer::{LinkId, LocalOptions, Peer, PeerOptions, PeerParts, ServerState};
 use ringkeeper::pipeline::ToZab;
 use ringkeeper::pipeline::prep::PrepOptions;
 use ringkeeper::session::SessionIds;
@@ -107,6 +107,7 @@ impl World {
             observer_logs: true,
             leader_connect_delay_ms: 100,
             leader_serves: true,
+            local: LocalOptions::default(),
         }
     }
 

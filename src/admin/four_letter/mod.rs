@@ -169,7 +169,9 @@ fn conf(conf: &ConfReport, report: &ServerReport) -> String {
             quorum.quorum_port,
             i32::from(quorum.observer)
         );
-        if let Some(membership) = &quorum.membership {
+        // A read-only server knows no members that count.
+        let membership = quorum.membership.as_ref().filter(|_| report.mode != Mode::ReadOnly);
+        if let Some(membership) = membership {
             // The blank after the colon and the missing newline at the end are the reference's.
             let _ = write!(out, "membership: \n{membership}");
         }

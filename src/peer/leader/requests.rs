@@ -6,7 +6,7 @@ use crate::auth::{Identities, Identity};
 use crate::base::SessionId;
 use crate::peer::core::Core;
 use crate::peer::host::{Host, LinkId};
-use crate::peer::queue::{Connecting, Pending, Waiting};
+use crate::peer::queue::{Connecting, Waiting};
 use crate::pipeline::apply::ReplyTo;
 use crate::pipeline::messages::RequestBatch;
 use crate::pipeline::{ConnToken, Outcome, PrepContext, Write};
@@ -77,9 +77,7 @@ impl Leader {
             // Its server waits for a transaction, whatever becomes of the request.
             (Asker::Learner, _) => self.refuse(core, write, refused),
             (Asker::Client(to), Outcome::Dropped) => core.close_conn(to.conn),
-            (Asker::Client(to), _) => {
-                core.queue.push(Pending::Refused { to, code: refused.code() });
-            }
+            (Asker::Client(to), _) => core.answer(to, refused.code()),
             (Asker::Server, _) => {}
         }
     }

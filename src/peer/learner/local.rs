@@ -5,7 +5,7 @@ use super::Learner;
 use crate::auth::Identities;
 use crate::base::{SessionId, Zxid};
 use crate::peer::core::Core;
-use crate::peer::queue::{Connecting, Pending, Waiting};
+use crate::peer::queue::{Connecting, Waiting};
 use crate::pipeline::apply::ReplyTo;
 use crate::pipeline::messages::RequestBatch;
 use crate::pipeline::{ConnToken, Prep};
@@ -67,7 +67,7 @@ impl Learner {
             // Rare and broken anyway; the order of answers is worth more than the connection.
             core.close_conn(to.conn);
         } else {
-            core.queue.push(Pending::Refused { to, code: code.code() });
+            core.answer(to, code.code());
         }
     }
 
