@@ -104,6 +104,18 @@ impl Core {
         true
     }
 
+    /// A local session is about to be known to all; answers its timeout in milliseconds. `None`: it is none, or must
+    /// stay one.
+    pub fn upgrade_local(&mut self, session: SessionId) -> Option<i32> {
+        if !self.local.options.upgrading {
+            return None;
+        }
+        let timeout_ms = self.local.tracker.timeout_ms(session)?;
+        self.local.tracker.remove(session);
+        tracing::info!("Upgrading session {session}");
+        Some(timeout_ms)
+    }
+
     /// A local session is over at its client's word; false when it is none. The answer is the caller's to give.
     pub fn end_local(&mut self, session: SessionId) -> bool {
         let known = self.local.tracker.remove(session);

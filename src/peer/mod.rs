@@ -206,8 +206,12 @@ impl Peer {
                 ToZab::ResumeSession { conn, session, passwd, timeout_ms },
                 Role::Learning(learner),
             ) => learner.resume_session(core, conn, session, &passwd, timeout_ms),
-            (ToZab::Touches(touches), Role::Leading(_)) => core.db.sessions.apply_touches(touches),
-            (ToZab::Touches(touches), Role::Learning(learner)) => learner.touch(touches),
+            (ToZab::Touches(touches), Role::Leading(_)) => {
+                core.db.sessions.apply_touches(core.local.touch(touches));
+            }
+            (ToZab::Touches(touches), Role::Learning(learner)) => {
+                learner.touch(core.local.touch(touches));
+            }
             (message, Role::Looking) => read_only::message(core, message),
         }
     }

@@ -64,7 +64,6 @@ fn warn_of_the_unserved(config: &Config) {
         ("audit.enable", config.observability.audit),
         ("client.portUnification (TLS)", config.client_tls.port_unification),
         ("reconfigEnabled", ensemble && peers.reconfig_enabled),
-        ("localSessionsEnabled", ensemble && peers.local_sessions),
         ("observerMasterPort", ensemble && peers.observer_master_port > 0),
         ("oraclePath", ensemble && peers.oracle_path.is_some()),
     ];

@@ -8,6 +8,7 @@
 //! Watermarks: `applied <= committed <= logged by a quorum <= proposed`. A learner forwards what it gets in the order
 //! of its link: sync data, NEWLEADER, what was outstanding then, everything proposed since.
 
+mod closed;
 mod handler;
 mod learners;
 mod requests;
@@ -16,6 +17,7 @@ mod sync;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use self::closed::ClosedSessions;
 use self::handler::LearnerHandler;
 use super::core::Core;
 use super::host::{EpochFile, Fatal, Host, LinkId};
@@ -79,6 +81,8 @@ pub(super) struct Leader {
     /// Commits up to here were told to the learners.
     told: Zxid,
     unknown_sids: i64,
+    /// With local sessions: global ones whose end was proposed.
+    closed: ClosedSessions,
 }
 
 impl Leader {
@@ -119,6 +123,7 @@ impl Leader {
             next_reap: 0,
             told: last,
             unknown_sids: 0,
+            closed: ClosedSessions::default(),
         }
     }
 
