@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use io_uring::{IoUring, opcode, types};
 
-use super::net::{self, Net, NetOptions};
+use super::net::{self, Datagram, Net, NetOptions};
 use super::ports::{PortEvent, PortOptions, Ports};
 use super::report::ZabReport;
 use super::state::SharedState;
@@ -247,6 +247,11 @@ impl ZabCore {
                     break;
                 };
                 ports.event(net, event, now, looking, port_events);
+            }
+            while let Some(Datagram { socket, from, bytes }) = self.world.net.poll_datagram() {
+                if let Some(answer) = self.peer.datagram(&mut self.world, &bytes)? {
+                    self.world.net.send_datagram(socket, from, &answer);
+                }
             }
             if let World { ports: Some(ports), net, port_events, .. } = &mut self.world {
                 ports.tick(net, now, port_events);

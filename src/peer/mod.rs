@@ -53,7 +53,8 @@ use crate::base::{MonoMs, Sid, WallMs, Zxid};
 use crate::pipeline::messages::{Serving, ToShard, ToZab};
 use crate::pipeline::{CommitBatch, ConnToken, Item};
 use crate::session::SessionIds;
-use crate::zab::election::{Election, ElectionEffect, InitialVote, PeerState};
+use crate::zab::election::{ElectionEffect, InitialVote, PeerState};
+use crate::zab::voting::{Voting, weight_of};
 
 /// Transactions kept in memory for learners, at least (`zookeeper.commitLogCount`).
 pub const COMMIT_LOG_COUNT_MIN: usize = 500;
@@ -88,7 +89,7 @@ enum Role {
 pub struct Peer {
     core: Core,
     role: Role,
-    election: Option<Election>,
+    election: Option<Voting>,
     /// Client cores serve this tree at the moment.
     serving: bool,
     /// They do so without a quorum, for readers.
@@ -108,7 +109,7 @@ pub struct PeerParts {
     pub session_ids: SessionIds,
     pub auth: Arc<Auth>,
     /// `None` on a standalone server.
-    pub election: Option<Election>,
+    pub election: Option<Voting>,
     /// Transactions kept in memory for learners that lag a little.
     pub commit_log_count: usize,
 }
@@ -216,12 +217,35 @@ impl Peer {
         }
     }
 
-    /// A notification's body from another server.
+    /// An election's message from another server.
     pub fn vote(&mut self, host: &mut dyn Host, from: Sid, body: &[u8]) -> Result<(), Fatal> {
+        let last = self.newest();
         if let Some(election) = &mut self.election {
-            election.receive(self.core.now, from, body, &mut self.effects);
+            election.receive(self.core.now, from, body, last, &mut self.effects);
         }
         self.run_election(host)
+    }
+
+    /// A datagram of an election from whomever; answers what to send back to where it came from.
+    pub fn datagram(
+        &mut self,
+        host: &mut dyn Host,
+        bytes: &[u8],
+    ) -> Result<Option<Vec<u8>>, Fatal> {
+        let (now, last) = (self.core.now, self.newest());
+        let election = self.election.as_mut();
+        let answer = election.and_then(|it| it.datagram(now, bytes, last, &mut self.effects));
+        self.run_election(host)?;
+        Ok(answer)
+    }
+
+    /// What this server names as its newest transaction in votes: the last that it has proposed, or has in its tree.
+    fn newest(&self) -> Zxid {
+        let last = match &self.role {
+            Role::Leading(leader) => leader.proposed().max(self.core.db.last()),
+            _ => self.core.db.last(),
+        };
+        weight_of(last, self.core.epochs.current)
     }
 
     /// A server could not be dialled for a vote.
@@ -358,7 +382,7 @@ impl Peer {
             Role::Learning(learner) => learner.next_due(),
             Role::Looking => self.read_only_at,
         };
-        let election = self.election.as_ref().and_then(Election::next_due);
+        let election = self.election.as_ref().and_then(Voting::next_due);
         let slack = self.core.options.touch_slack_ms;
         let local = self.core.local.next_due().map(|due| due + slack);
         role.min(election.unwrap_or(MonoMs::MAX)).min(local.unwrap_or(MonoMs::MAX))

@@ -168,6 +168,8 @@ fn quorum_conf(config: &Config, ensemble: &Ensemble) -> QuorumConf {
     QuorumConf {
         init_limit_ticks: config.peers.init_limit_ticks,
         sync_limit_ticks: config.peers.sync_limit_ticks,
+        // The one that runs.
+        election_alg: if config.peers.election_alg == 0 { 0 } else { 3 },
         election_port: address.map_or(0, |address| address.election_port),
         quorum_port: address.map_or(0, |address| address.quorum_port),
         observer: ensemble.peer_type == PeerType::Observer,

@@ -20,8 +20,10 @@ use crate::session::SessionIds;
 use crate::storage::{DataLayout, epochs};
 use crate::zab::Quorum;
 use crate::zab::election::{Election, ElectionOptions, FINALIZE_MS};
+use crate::zab::leader_election::{LeaderElection, LeaderElectionOptions};
 use crate::zab::liveness::Limits;
 use crate::zab::quorums::Hierarchy;
+use crate::zab::voting::Voting;
 
 /// The server id in session ids of a standalone server (reference: client-protocol 4.7).
 const STANDALONE_SID: Sid = Sid(1);
@@ -58,14 +60,7 @@ pub(super) fn peer(
     if config.ensemble.is_some() {
         stored = epochs::load(&layout.snap_dir, last)
             .map_err(|error| (ExitCode::Unexpected, error.to_string()))?;
-        election = Some(Election::new(ElectionOptions {
-            me: options.sid,
-            quorum: options.quorum.clone(),
-            config: options.config_text.clone(),
-            min_interval_ms: config.peers.notification_ms_min,
-            max_interval_ms: config.peers.notification_ms_max,
-            finalize_ms: FINALIZE_MS,
-        }));
+        election = Some(voting(config, &options));
     }
     // Sessions outlive a reboot of one member, and its clock since boot starts again.
     let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as MonoMs;
@@ -80,6 +75,25 @@ pub(super) fn peer(
         commit_log_count: config.storage.commit_log_count.max(0) as usize,
     };
     Ok(Peer::new(options, parts))
+}
+
+/// The election that the configuration says.
+fn voting(config: &Config, options: &PeerOptions) -> Voting {
+    let (me, quorum) = (options.sid, options.quorum.clone());
+    if config.peers.election_alg == 0 {
+        let clock = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
+        let seed = clock ^ u64::from(std::process::id());
+        return LeaderElection::new(LeaderElectionOptions::new(me, quorum), seed).into();
+    }
+    let options = ElectionOptions {
+        me,
+        quorum,
+        config: options.config_text.clone(),
+        min_interval_ms: config.peers.notification_ms_min,
+        max_interval_ms: config.peers.notification_ms_max,
+        finalize_ms: FINALIZE_MS,
+    };
+    Election::new(options).into()
 }
 
 fn peer_options(config: &Config) -> PeerOptions {
@@ -164,6 +178,7 @@ pub(super) fn membership(config: &Config) -> Result<Option<Membership>, Failed> 
             own_quorum: bind(|address| address.quorum_port)?,
             own_election: bind(|address| address.election_port)?,
             connect_timeout: Duration::from_millis(peers.election_connect_timeout_ms as u64),
+            votes_by_datagrams: peers.election_alg == 0,
         },
     }))
 }

@@ -133,7 +133,7 @@ impl World {
             epochs: node.host.disk.epochs,
             session_ids: SessionIds::new(sid.0, now),
             auth,
-            election: Some(election),
+            election: Some(election.into()),
             commit_log_count: 500,
         };
         let mut peer = Peer::new(options, parts);

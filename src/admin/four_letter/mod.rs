@@ -161,10 +161,11 @@ fn conf(conf: &ConfReport, report: &ServerReport) -> String {
     if let Some(quorum) = &conf.quorum {
         let _ = write!(
             out,
-            "initLimit={}\nsyncLimit={}\nelectionAlg=3\nelectionPort={}\nquorumPort={}\n\
+            "initLimit={}\nsyncLimit={}\nelectionAlg={}\nelectionPort={}\nquorumPort={}\n\
              peerType={}\n",
             quorum.init_limit_ticks,
             quorum.sync_limit_ticks,
+            quorum.election_alg,
             quorum.election_port,
             quorum.quorum_port,
             i32::from(quorum.observer)

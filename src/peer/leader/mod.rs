@@ -135,6 +135,11 @@ impl Leader {
         self.epoch
     }
 
+    /// The last transaction proposed.
+    pub fn proposed(&self) -> Zxid {
+        self.leading.proposed()
+    }
+
     /// Followers and observers that are up to date.
     pub fn synced_learners(&self) -> (usize, usize) {
         let synced = self.learners.values().filter(|learner| learner.is_active());
