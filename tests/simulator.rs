@@ -5,6 +5,8 @@
 
 #[path = "simulator/checkers.rs"]
 mod checkers;
+#[path = "simulator/choices.rs"]
+mod choices;
 #[path = "simulator/clients.rs"]
 mod clients;
 #[path = "simulator/disk.rs"]

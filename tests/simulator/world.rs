@@ -6,16 +6,16 @@ use std::sync::Arc;
 use ringkeeper::auth::{Auth, AuthConfig};
 use ringkeeper::base::prng::Prng;
 use ringkeeper::base::{MonoMs, Sid};
-use ringkeeper::peer::{LinkId, LocalOptions, Peer, PeerOptions, PeerParts, ServerState};
+use ringkeeper::peer::{LinkId, Peer, PeerOptions, PeerParts, ServerState};
 use ringkeeper::pipeline::ToZab;
 use ringkeeper::pipeline::prep::PrepOptions;
 use ringkeeper::session::SessionIds;
 use ringkeeper::storage::snapshot;
 use ringkeeper::zab::Quorum;
-use ringkeeper::zab::election::{Election, ElectionOptions};
 use ringkeeper::zab::liveness::Limits;
 
 use crate::checkers::Checkers;
+use crate::choices::Choices;
 use crate::clients::Clients;
 use crate::disk::{Disk, OWNERS};
 use crate::host::{Out, SimHost};
@@ -45,6 +45,7 @@ pub struct World {
     pub checkers: Checkers,
     voters: Vec<Sid>,
     auth: Arc<Auth>,
+    choices: Choices,
     /// Faults are drawn.
     pub faults: bool,
 }
@@ -60,6 +61,7 @@ impl World {
             checkers: Checkers::default(),
             voters: (1..=voters).map(Sid).collect(),
             auth: Arc::new(Auth::new(AuthConfig::default())),
+            choices: Choices::of(seed),
             faults: true,
         };
         for sid in 1..=voters + observers {
@@ -107,20 +109,13 @@ impl World {
             observer_logs: true,
             leader_connect_delay_ms: 100,
             leader_serves: true,
-            local: LocalOptions::default(),
+            local: self.choices.local,
         }
     }
 
     fn start(&mut self, sid: Sid) {
         let options = self.options(sid);
-        let election = Election::new(ElectionOptions {
-            me: sid,
-            quorum: options.quorum.clone(),
-            config: options.config_text.clone(),
-            min_interval_ms: 200,
-            max_interval_ms: 2000,
-            finalize_ms: 200,
-        });
+        let election = self.choices.voting(&options, self.prng.next_u64());
         let (now, auth) = (self.now, self.auth.clone());
         let Some(node) = self.nodes.get_mut(&sid) else { return };
         node.starts += 1;
@@ -133,7 +128,7 @@ impl World {
             epochs: node.host.disk.epochs,
             session_ids: SessionIds::new(sid.0, now),
             auth,
-            election: Some(election.into()),
+            election: Some(election),
             commit_log_count: 500,
         };
         let mut peer = Peer::new(options, parts);
@@ -427,6 +422,10 @@ impl World {
     }
 
     pub fn all_serve(&self) -> bool {
-        self.nodes.values().all(|node| node.peer.is_some() && !node.host.suspended)
+        let serves = |node: &Node| {
+            let host = &node.host;
+            node.peer.is_some() && !host.suspended && host.state != ServerState::ReadOnly
+        };
+        self.nodes.values().all(serves)
     }
 }
