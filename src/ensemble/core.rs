@@ -48,8 +48,8 @@ pub struct CoreOptions {
 #[derive(Clone, Debug)]
 pub struct Membership {
     pub me: Sid,
-    /// `host:port` of the own election port, as the configuration has it.
-    pub own_election_address: String,
+    /// `host:port` of each own election port, as the configuration has them.
+    pub own_election_addresses: Vec<String>,
     /// Milliseconds until a connection must have said who it is.
     pub handshake_ms: i64,
     pub ports: PortOptions,
@@ -120,13 +120,15 @@ impl ZabCore {
         // A packet with all that is around its data.
         let packet_bytes_max = parts.disk.record_bytes_max + (1 << 20);
         net_options.input_bytes_max = net_options.input_bytes_max.max(packet_bytes_max);
+        let ports = parts.membership.as_ref().map(|membership| &membership.ports);
+        net_options.keepalive = ports.is_some_and(|ports| ports.tcp_keepalive);
         let mut net = Net::new(net_options);
         let ports = match parts.membership {
             None => None,
             Some(membership) => {
                 let known = membership.ports.members.keys().copied().collect();
-                let Membership { me, own_election_address, handshake_ms, ports } = membership;
-                let links = Links::new(me, own_election_address, known, handshake_ms);
+                let Membership { me, own_election_addresses, handshake_ms, ports } = membership;
+                let links = Links::new(me, own_election_addresses, known, handshake_ms);
                 Some(Ports::open(ports, links, &mut net)?)
             }
         };

@@ -26,6 +26,8 @@ pub struct PortOptions {
     pub own_quorum: Vec<SocketAddr>,
     pub own_election: Vec<SocketAddr>,
     pub connect_timeout: Duration,
+    /// `zookeeper.tcpKeepAlive`, for all sockets to other servers.
+    pub tcp_keepalive: bool,
     /// `electionAlg=0`: votes are datagrams on the quorum ports, and nobody listens on election ports.
     pub votes_by_datagrams: bool,
 }
@@ -53,8 +55,6 @@ pub struct Ports {
     /// Quorum connections in use.
     pub quorum: Vec<ConnId>,
     pub accepting: bool,
-    /// Which of several addresses of a leader is tried next.
-    dials: usize,
     effects: Vec<LinkEffect>,
 }
 
@@ -95,7 +95,6 @@ impl Ports {
             early: Vec::new(),
             quorum: Vec::new(),
             accepting: false,
-            dials: 0,
             effects: Vec::new(),
         })
     }
@@ -197,15 +196,11 @@ impl Ports {
         self.links.connect_all(&mut self.effects);
     }
 
-    /// Dials a leader's quorum port; a server with several addresses is tried by turns.
+    /// Dials a leader's quorum port; of several addresses the first that answers is taken.
     pub fn dial_leader(&mut self, net: &mut Net, leader: Sid) -> LinkId {
-        let nowhere = (String::new(), 0);
-        let addresses = self.options.members.get(&leader).map(|member| member.quorum.as_slice());
-        let addresses = addresses.unwrap_or_default();
-        let at = self.dials % addresses.len().max(1);
-        let (host, port) = addresses.get(at).unwrap_or(&nowhere);
-        self.dials += 1;
-        let conn = net.dial(host, *port, self.options.connect_timeout);
+        let member = self.options.members.get(&leader);
+        let hosts = member.map_or_else(Vec::new, |member| member.quorum.clone());
+        let conn = net.dial_any(hosts, self.options.connect_timeout);
         self.quorum.push(conn);
         LinkId(conn)
     }
@@ -234,14 +229,19 @@ impl Ports {
 
     fn carry_out_one(&mut self, net: &mut Net, effect: LinkEffect, out: &mut Vec<PortEvent>) {
         match effect {
-            LinkEffect::Dial { sid, conn: link, address } => {
-                let named = address.and_then(|address| split_host_port(&address));
-                let member = self.options.members.get(&sid);
-                let known = member.and_then(|member| member.election.first().cloned());
-                let Some((host, port)) = named.or(known) else {
+            LinkEffect::Dial { sid, conn: link, addresses } => {
+                let mut hosts: Vec<_> =
+                    addresses.iter().filter_map(|address| split_host_port(address)).collect();
+                let known = self.options.members.get(&sid).map(|member| member.election.as_slice());
+                for host in known.unwrap_or_default() {
+                    if !hosts.contains(host) {
+                        hosts.push(host.clone());
+                    }
+                }
+                if hosts.is_empty() {
                     return self.links.closed(link);
-                };
-                let conn = net.dial(&host, port, self.options.connect_timeout);
+                }
+                let conn = net.dial_any(hosts, self.options.connect_timeout);
                 self.by_conn.insert(conn, link);
                 self.by_link.insert(link, conn);
             }

@@ -158,26 +158,26 @@ pub(super) fn membership(config: &Config) -> Result<Option<Membership>, Failed> 
         let text = format!("My id {} not in the peer list", ensemble.my_id);
         (ExitCode::Unexpected, text)
     })?;
-    let first = own.addresses.first().ok_or_else(|| {
-        (ExitCode::Invocation, format!("server.{} has no address", ensemble.my_id))
-    })?;
     let peers = &config.peers;
     let handshake_ms = match peers.election_read_timeout_ms {
         ms if ms > 0 => ms,
         _ => i64::from(config.tick_time_ms) * i64::from(peers.sync_limit_ticks),
     };
     let bind = |port: fn(&PeerAddress) -> u16| own_addresses(config, &own.addresses, port);
-    let host =
-        if first.host.contains(':') { format!("[{}]", first.host) } else { first.host.clone() };
+    let election_address = |address: &PeerAddress| match address.host.contains(':') {
+        true => format!("[{}]:{}", address.host, address.election_port),
+        false => format!("{}:{}", address.host, address.election_port),
+    };
     Ok(Some(Membership {
         me: Sid(ensemble.my_id),
-        own_election_address: format!("{host}:{}", first.election_port),
+        own_election_addresses: own.addresses.iter().map(election_address).collect(),
         handshake_ms,
         ports: PortOptions {
             members: addresses(ensemble),
             own_quorum: bind(|address| address.quorum_port)?,
             own_election: bind(|address| address.election_port)?,
             connect_timeout: Duration::from_millis(peers.election_connect_timeout_ms as u64),
+            tcp_keepalive: peers.election_keep_alive,
             votes_by_datagrams: peers.election_alg == 0,
         },
     }))
