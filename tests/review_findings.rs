@@ -147,6 +147,7 @@ fn closing_a_session_spares_another_sessions_node_of_the_same_name() {
             op: op.code(),
             body,
             identities: &identities,
+            local: None,
         };
         assert!(matches!(prep.prepare(&mut cx, &write, &mut out), Outcome::Txn(_)));
         out

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use io_uring::{IoUring, opcode, types};
 
 use super::counts::{CoreCounts, Waiting};
-use super::net::{self, Net, NetOptions};
+use super::net::{self, Datagram, Net, NetOptions};
 use super::ports::{PortEvent, PortOptions, Ports};
 use super::report::ZabReport;
 use super::state::SharedState;
@@ -19,6 +19,7 @@ use crate::base::{MonoMs, Sid, WallMs};
 use crate::peer::{Fatal, LinkId, Peer};
 use crate::pipeline::Mailbox;
 use crate::pipeline::messages::{RequestBatch, ToShard, ToZab};
+use crate::session::SessionBucket;
 use crate::storage::LogError;
 use crate::storage::log::Submit;
 use crate::zab::links::Links;
@@ -54,8 +55,8 @@ pub struct CoreOptions {
 #[derive(Clone, Debug)]
 pub struct Membership {
     pub me: Sid,
-    /// `host:port` of the own election port, as the configuration has it.
-    pub own_election_address: String,
+    /// `host:port` of each own election port, as the configuration has them.
+    pub own_election_addresses: Vec<String>,
     /// Milliseconds until a connection must have said who it is.
     pub handshake_ms: i64,
     pub ports: PortOptions,
@@ -129,13 +130,15 @@ impl ZabCore {
         // A packet with all that is around its data.
         let packet_bytes_max = parts.disk.record_bytes_max + (1 << 20);
         net_options.input_bytes_max = net_options.input_bytes_max.max(packet_bytes_max);
+        let ports = parts.membership.as_ref().map(|membership| &membership.ports);
+        net_options.keepalive = ports.is_some_and(|ports| ports.tcp_keepalive);
         let mut net = Net::new(net_options);
         let ports = match parts.membership {
             None => None,
             Some(membership) => {
                 let known = membership.ports.members.keys().copied().collect();
-                let Membership { me, own_election_address, handshake_ms, ports } = membership;
-                let links = Links::new(me, own_election_address, known, handshake_ms);
+                let Membership { me, own_election_addresses, handshake_ms, ports } = membership;
+                let links = Links::new(me, own_election_addresses, known, handshake_ms);
                 Some(Ports::open(ports, links, &mut net)?)
             }
         };
@@ -273,6 +276,11 @@ impl ZabCore {
                     break;
                 };
                 ports.event(net, event, now, looking, port_events);
+            }
+            while let Some(Datagram { socket, from, bytes }) = self.world.net.poll_datagram() {
+                if let Some(answer) = self.peer.datagram(&mut self.world, &bytes)? {
+                    self.world.net.send_datagram(socket, from, &answer);
+                }
             }
             if let World { ports: Some(ports), net, port_events, .. } = &mut self.world {
                 ports.tick(net, now, port_events);
@@ -472,11 +480,18 @@ impl ZabCore {
     fn report(&mut self, lists: bool, counts: bool) -> ZabReport {
         let stats = self.world.log.as_ref().map_or_else(Default::default, |log| log.stats());
         let status = self.peer.status(lists);
-        let buckets = if lists { self.peer.session_buckets() } else { Vec::new() };
         let (now, wall) = (self.mono_ms(), wall_ms());
-        let buckets = buckets.into_iter();
+        let expiry = |buckets: Vec<SessionBucket>| {
+            let buckets = buckets.into_iter();
+            buckets.map(|bucket| (wall + (bucket.due - now), bucket.sessions)).collect()
+        };
+        let (global, local) = match lists {
+            true => (self.peer.session_buckets(), self.peer.local_session_buckets()),
+            false => (Vec::new(), Vec::new()),
+        };
         ZabReport {
-            expiry: buckets.map(|bucket| (wall + (bucket.due - now), bucket.sessions)).collect(),
+            expiry: expiry(global),
+            local_expiry: expiry(local),
             snapshots_ms: *self.world.snapshot_state.took_ms(),
             counts: counts.then(|| Box::new((CoreCounts::clone(&self.counts), self.peer.counts()))),
             log_bytes: stats.appended_bytes,

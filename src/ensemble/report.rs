@@ -12,6 +12,8 @@ pub struct ZabReport {
     pub peer: PeerStatus,
     /// Expiry times (wall clock) and the sessions that end then.
     pub expiry: Vec<(WallMs, Vec<SessionId>)>,
+    /// The same of the sessions that only this server knows.
+    pub local_expiry: Vec<(WallMs, Vec<SessionId>)>,
     /// Milliseconds of each snapshot written.
     pub snapshots_ms: Tally,
     /// What was counted, when asked for.

@@ -163,7 +163,7 @@ impl Host for World {
 
     fn send_vote(&mut self, to: Sid, body: Vec<u8>) {
         if let Some(ports) = &mut self.ports {
-            ports.send_vote(to, body);
+            ports.send_vote(&mut self.net, to, body);
         }
     }
 

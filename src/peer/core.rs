@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::counts::LeaderCounts;
 use super::database::{Database, Recovered};
 use super::host::{Fatal, Host};
+use super::local_sessions::{LocalOptions, LocalSessions};
 use super::queue::{ApplyQueue, Attached, Pending};
 use crate::auth::Auth;
 use crate::base::{MonoMs, Planted, SessionId, Sid, WallMs, Zxid, planted};
@@ -53,6 +54,7 @@ pub struct PeerOptions {
     pub leader_connect_delay_ms: i64,
     /// `zookeeper.leaderServes`.
     pub leader_serves: bool,
+    pub local: LocalOptions,
 }
 
 /// The numbers in the two epoch files; `accepted >= current`.
@@ -69,6 +71,7 @@ pub(super) struct Core {
     pub db: Database,
     pub queue: ApplyQueue,
     pub attached: Attached,
+    pub local: LocalSessions,
     pub session_ids: SessionIds,
     pub auth: Arc<Auth>,
     pub epochs: Epochs,

@@ -40,8 +40,8 @@ pub(super) enum Pending {
         waiting: Waiting,
     },
     Item(Item),
-    /// A refusal without a transaction: answered with the zxid of its turn.
-    Refused {
+    /// An answer without a transaction, with the zxid of its turn.
+    Answered {
         to: ReplyTo,
         code: i32,
     },
@@ -195,7 +195,7 @@ impl ApplyQueue {
         };
         let (proposal, waiting) = match next {
             Pending::Txn { proposal, waiting } => (proposal, waiting),
-            Pending::Refused { to, code } => {
+            Pending::Answered { to, code } => {
                 batch.items.push(reply(to, batch.zxid, code, 0..0));
                 return Ok(());
             }

@@ -91,11 +91,18 @@ pub struct Serving {
     pub tree: Arc<Tree>,
     /// A learner's sync goes to the leader, in order with the writes of its session.
     pub forward_sync: bool,
+    /// There is no quorum: only for clients that said that they read.
+    pub read_only: bool,
 }
 
 impl std::fmt::Debug for Serving {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Serving(at {}, forward_sync {})", self.tree.applied(), self.forward_sync)
+        let Serving { tree, forward_sync, read_only } = self;
+        write!(
+            f,
+            "Serving(at {}, forward_sync {forward_sync}, read_only {read_only})",
+            tree.applied()
+        )
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Write<'a> {
     pub op: i32,
     pub body: &'a [u8],
     pub identities: &'a Identities,
+    /// Its session is known to the server that asks and to no other: it is not in the tracker, and an ephemeral of it
+    /// is refused with this code (reference: data-model 11.5).
+    pub local: Option<ErrorCode>,
 }
 
 /// What became of a write.
@@ -200,6 +203,14 @@ impl Prep {
         op.is_some_and(|op| super::prep_ops::Decoded::decode(op, body).is_ok())
     }
 
+    /// Whether a request makes a node that goes with its session; what cannot be decoded makes none.
+    pub fn makes_ephemeral(op: i32, body: &[u8]) -> bool {
+        let op = OpCode::from_code(op)
+            .filter(|op| matches!(op, OpCode::Create | OpCode::Create2 | OpCode::Multi));
+        let decoded = op.and_then(|op| super::prep_ops::Decoded::decode(op, body).ok());
+        decoded.is_some_and(|decoded| decoded.makes_ephemeral())
+    }
+
     /// A createSession transaction; the id was made by the session tracker.
     pub fn create_session(
         &mut self,
@@ -226,7 +237,9 @@ impl Prep {
 
     fn may_act(&self, cx: &PrepContext<'_>, write: &Write<'_>) -> bool {
         let closing = cx.sessions.is_closing(write.session);
-        cx.sessions.contains(write.session) && (!closing || write.op == OpCode::CloseSession.code())
+        write.local.is_some()
+            || cx.sessions.contains(write.session)
+                && (!closing || write.op == OpCode::CloseSession.code())
     }
 
     fn next_header(&mut self, cx: &PrepContext<'_>, write: &Write<'_>) -> TxnHeader {

@@ -177,6 +177,8 @@ fn quorum_conf(config: &Config, ensemble: &Ensemble) -> QuorumConf {
     QuorumConf {
         init_limit_ticks: config.peers.init_limit_ticks,
         sync_limit_ticks: config.peers.sync_limit_ticks,
+        // The one that runs.
+        election_alg: if config.peers.election_alg == 0 { 0 } else { 3 },
         election_port: address.map_or(0, |address| address.election_port),
         quorum_port: address.map_or(0, |address| address.quorum_port),
         observer: ensemble.peer_type == PeerType::Observer,
@@ -334,6 +336,7 @@ impl Shared {
             ephemerals_count: ephemerals as i64,
             approximate_data_bytes: data_bytes as i64,
             global_sessions: zab.peer.sessions as i64,
+            local_sessions: zab.peer.local_sessions.unwrap_or_default() as i64,
             open_file_descriptors: open,
             max_file_descriptors: max,
             auth_failed: counters.auth_failed as i64,
@@ -386,16 +389,18 @@ fn digests(zab: &ZabReport) -> Vec<DigestReport> {
 }
 
 fn sessions(state: ServerState, zab: &ZabReport) -> SessionsReport {
-    if matches!(state, ServerState::Following | ServerState::Observing) {
-        let global = zab.peer.session_timeouts.iter();
-        let global = global.map(|(id, timeout_ms)| (*id, i64::from(*timeout_ms))).collect();
-        return SessionsReport::Learner { local: None, global };
-    }
     let bucket = |(due, ids): &(WallMs, Vec<SessionId>)| ExpiryBucket {
         expires_wall_ms: *due,
         items: ids.clone(),
     };
-    SessionsReport::Tracker { local: None, global: zab.expiry.iter().map(bucket).collect() }
+    let local = zab.peer.local_sessions;
+    let local = local.map(|_| zab.local_expiry.iter().map(bucket).collect());
+    if !matches!(state, ServerState::Leading | ServerState::Standalone) {
+        let global = zab.peer.session_timeouts.iter();
+        let global = global.map(|(id, timeout_ms)| (*id, i64::from(*timeout_ms))).collect();
+        return SessionsReport::Learner { local, global };
+    }
+    SessionsReport::Tracker { local, global: zab.expiry.iter().map(bucket).collect() }
 }
 
 /// Connections by the second at which they would be idle for too long.

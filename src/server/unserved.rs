@@ -13,6 +13,12 @@ pub(super) fn warn(config: &Config) {
             tracing::warn!("{key} is set and {why}");
         }
     }
+    if config.ensemble.is_some() && config.clients.read_only_mode && !config.peers.local_sessions {
+        tracing::warn!(
+            "readonlymode.enabled without localSessionsEnabled: as in Apache ZooKeeper, a server \
+             without a quorum then answers isro with ro, and has no sessions to give"
+        );
+    }
 }
 
 /// What has no meaning here.
@@ -49,7 +55,7 @@ fn throttling(config: &Config) -> [Row; 5] {
 }
 
 /// What this version does not have.
-fn missing(config: &Config) -> [Row; 9] {
+fn missing(config: &Config) -> [Row; 7] {
     let peers = &config.peers;
     let ensemble = config.ensemble.is_some();
     [
@@ -57,9 +63,7 @@ fn missing(config: &Config) -> [Row; 9] {
         ("java.security.auth.login.config (SASL)", config.auth.jaas_file.is_some(), LATER),
         ("audit.enable", config.observability.audit, LATER),
         ("client.portUnification (TLS)", config.client_tls.port_unification, LATER),
-        ("readonlymode.enabled", config.clients.read_only_mode, LATER),
         ("reconfigEnabled", ensemble && peers.reconfig_enabled, LATER),
-        ("localSessionsEnabled", ensemble && peers.local_sessions, LATER),
         ("observerMasterPort", ensemble && peers.observer_master_port > 0, LATER),
         ("oraclePath", ensemble && peers.oracle_path.is_some(), LATER),
     ]

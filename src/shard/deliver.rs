@@ -104,6 +104,7 @@ impl Shard {
         self.drained = Zxid(i64::MIN);
         self.links.tree = serving.tree;
         self.forward_sync = serving.forward_sync;
+        self.read_only = serving.read_only;
         self.suspended = false;
     }
 
@@ -235,12 +236,12 @@ impl Shard {
     /// A new session counts as a request that was answered, a resumed one does not.
     fn session_ready(&mut self, token: ConnToken, ready: Ready, passwd: [u8; 16], zxid: Zxid) {
         let Ready { session, timeout_ms } = ready;
-        let now = self.now;
+        let (now, read_only_server) = (self.now, self.read_only);
         let Some(conn) = self.conns.get_mut(token.conn) else { return };
         let Some(connecting) = conn.connecting() else { return };
         let established = crate::shard::runtime::wall_ms();
         conn.attach(Active { session, timeout_ms, established });
-        let read_only = connecting.read_only.map(|_| false);
+        let read_only = connecting.read_only.map(|_| read_only_server);
         ConnectResponse { timeout_ms, session_id: session.0, passwd, read_only }
             .encode_frame(&mut conn.output);
         count_sent(conn, &self.links.counters);
@@ -258,8 +259,8 @@ impl Shard {
     fn session_rejected(&mut self, token: ConnToken) {
         let Some(conn) = self.conns.get_mut(token.conn) else { return };
         let Some(connecting) = conn.connecting() else { return };
-        ConnectResponse::rejected(connecting.read_only.map(|_| false))
-            .encode_frame(&mut conn.output);
+        let read_only = connecting.read_only.map(|_| self.read_only);
+        ConnectResponse::rejected(read_only).encode_frame(&mut conn.output);
         count_sent(conn, &self.links.counters);
         Self::mark_dirty(&mut self.dirty, token.conn, conn);
         self.close(token.conn);

@@ -237,7 +237,7 @@ impl Shard {
         }
         match op {
             None => self.answer_and_close(key, header.xid, Zxid::NONE, ErrorCode::Unimplemented),
-            Some(op) if op.is_write() || (op == OpCode::Sync && self.forward_sync) => {
+            Some(op) if self.is_forwarded(op) => {
                 self.forward_write(key, active.session, header, op, body, came)
             }
             Some(op) => self.read(key, header.xid, op, body, came),
@@ -259,6 +259,14 @@ impl Shard {
         Step::Done
     }
 
+    /// Whether the Zab core answers it; without a quorum only the end of a session is its affair.
+    fn is_forwarded(&self, op: OpCode) -> bool {
+        if self.read_only {
+            return op == OpCode::CloseSession;
+        }
+        op.is_write() || (op == OpCode::Sync && self.forward_sync)
+    }
+
     /// Checks of the handshake in the reference's order (client-protocol 4.3).
     fn handshake(&mut self, key: Key, frame: &[u8]) -> Step {
         let request = match ConnectRequest::decode(frame) {
@@ -276,6 +284,11 @@ impl Shard {
         let applied = self.links.tree.applied();
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         count_received(conn, &self.links.counters);
+        if self.read_only && request.read_only != Some(true) {
+            tracing::info!("Refusing session request for not-read-only client /{}", conn.peer);
+            self.close(key);
+            return Step::Closed;
+        }
         if request.last_zxid_seen > applied.0 {
             tracing::info!(
                 "{}: refusing session 0x{:x}: it has seen zxid 0x{:x}, this server is at {applied}; \

@@ -143,6 +143,8 @@ pub struct Shard {
     suspended: bool,
     /// This server learns from another: a sync is its leader's to answer.
     forward_sync: bool,
+    /// There is no quorum: clients that said so may read, and nobody may write.
+    read_only: bool,
     /// Something was sent to the Zab core in this turn.
     wake_zab: bool,
 }
@@ -179,6 +181,7 @@ impl Shard {
             stopping: false,
             suspended: false,
             forward_sync: false,
+            read_only: false,
             wake_zab: false,
         }
     }

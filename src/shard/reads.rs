@@ -95,6 +95,9 @@ impl Shard {
         body: &'b [u8],
         out: &mut Vec<u8>,
     ) -> (Zxid, Answer<'b>) {
+        if self.read_only && (op.is_write() || op == OpCode::Sync) {
+            return (self.links.tree.applied(), Answer::refused(ErrorCode::NotReadOnly));
+        }
         match op {
             OpCode::Exists
             | OpCode::GetData

@@ -185,6 +185,7 @@ impl Zab {
                 op: request.op,
                 body,
                 identities: &request.identities,
+                local: None,
             };
             self.prepare(&write, Some(ReplyTo { conn, xid: request.xid }));
         }
@@ -207,7 +208,10 @@ impl Zab {
     fn expire(&mut self, session: SessionId) {
         let ids = Identities::none();
         let op = OpCode::CloseSession.code();
-        self.prepare(&Write { session, cxid: 0, op, body: &[], identities: &ids }, None);
+        self.prepare(
+            &Write { session, cxid: 0, op, body: &[], identities: &ids, local: None },
+            None,
+        );
     }
 
     fn apply(&mut self, batch: &mut CommitBatch) {

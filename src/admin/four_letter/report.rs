@@ -275,6 +275,7 @@ pub struct ConfReport {
 pub struct QuorumConf {
     pub init_limit_ticks: i32,
     pub sync_limit_ticks: i32,
+    pub election_alg: i32,
     pub election_port: u16,
     pub quorum_port: u16,
     pub observer: bool,

@@ -8,6 +8,7 @@
 //! Watermarks: `applied <= committed <= logged by a quorum <= proposed`. A learner forwards what it gets in the order
 //! of its link: sync data, NEWLEADER, what was outstanding then, everything proposed since.
 
+mod closed;
 mod handler;
 mod learners;
 mod requests;
@@ -16,6 +17,7 @@ mod sync;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use self::closed::ClosedSessions;
 use self::handler::LearnerHandler;
 use super::core::Core;
 use super::host::{EpochFile, Fatal, Host, LinkId};
@@ -84,6 +86,8 @@ pub(super) struct Leader {
     unknown_sids: i64,
     /// A voter has accepted this epoch, of a leader that came to nothing, and can follow none before it.
     overtaken_by: Option<i64>,
+    /// With local sessions: global ones whose end was proposed.
+    closed: ClosedSessions,
 }
 
 impl Leader {
@@ -126,6 +130,7 @@ impl Leader {
             told: last,
             unknown_sids: 0,
             overtaken_by: None,
+            closed: ClosedSessions::default(),
         }
     }
 
@@ -135,6 +140,11 @@ impl Leader {
 
     pub fn epoch(&self) -> i64 {
         self.epoch
+    }
+
+    /// The last transaction proposed.
+    pub fn proposed(&self) -> Zxid {
+        self.leading.proposed()
     }
 
     /// Followers and observers that are up to date.
