@@ -105,6 +105,7 @@ fn options() -> PeerOptions {
         observer_logs: true,
         leader_connect_delay_ms: 100,
         leader_serves: true,
+        local: LocalOptions::default(),
     }
 }
 

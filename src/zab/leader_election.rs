@@ -28,7 +28,8 @@ use crate::wire::notification::{Notification, PeerState};
 pub struct LeaderElectionOptions {
     pub me: Sid,
     pub quorum: Quorum,
-    /// How long a round waits for answers, milliseconds.
+    /// How long the first round waits for answers, milliseconds. Every round in which somebody does not answer doubles
+    /// it, up to [`ANSWER_MS_MAX`]: servers may be farther from each other than the reference thinks.
     pub answer_ms: i64,
     /// Between two rounds, milliseconds.
     pub pause_ms: i64,
@@ -41,6 +42,9 @@ impl LeaderElectionOptions {
         LeaderElectionOptions { me, quorum, answer_ms: 200, pause_ms: 1000, settle_ms: 100 }
     }
 }
+
+/// Longest wait of a round, milliseconds.
+pub const ANSWER_MS_MAX: i64 = 3200;
 
 /// What follows from an input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +93,8 @@ pub struct LeaderElection {
     options: LeaderElectionOptions,
     state: PeerState,
     phase: Phase,
+    /// Of the present round, milliseconds.
+    answer_ms: i64,
     /// Of the present round: answers to older ones do not count. Random at first, so that a restarted server does not
     /// take answers meant for the one before.
     xid: i32,
@@ -103,6 +109,7 @@ impl LeaderElection {
     pub fn new(options: LeaderElectionOptions, seed: u64) -> LeaderElection {
         let nobody = Candidate { leader: Sid(i64::MIN), zxid: Zxid(i64::MIN) };
         LeaderElection {
+            answer_ms: options.answer_ms,
             options,
             state: PeerState::Looking,
             phase: Phase::Idle,
@@ -120,6 +127,7 @@ impl LeaderElection {
     /// Begins to look. `zxid`: the last one in this server's tree.
     pub fn look(&mut self, now: MonoMs, zxid: Zxid, out: &mut Effects) {
         self.state = PeerState::Looking;
+        self.answer_ms = self.options.answer_ms;
         self.initial = match self.votes(self.options.me) {
             true => Candidate { leader: self.options.me, zxid },
             // A server without a vote offers nothing, and takes what it hears.
@@ -136,7 +144,7 @@ impl LeaderElection {
     fn ask(&mut self, now: MonoMs, out: &mut Effects) {
         self.xid = self.xid.wrapping_add(1);
         self.answers.clear();
-        self.phase = Phase::Asking { until: now + self.options.answer_ms };
+        self.phase = Phase::Asking { until: now + self.answer_ms };
         let me = self.options.me;
         if self.votes(me) {
             self.answers.insert(me, self.current);
@@ -178,14 +186,20 @@ impl LeaderElection {
     }
 
     fn count_if_all(&mut self, now: MonoMs, out: &mut Effects) {
-        let all = self.options.quorum.voters().iter().all(|sid| self.answers.contains_key(sid));
-        if all {
+        if self.has_all_answers() {
             self.count(now, out);
         }
     }
 
+    fn has_all_answers(&self) -> bool {
+        self.options.quorum.voters().iter().all(|sid| self.answers.contains_key(sid))
+    }
+
     /// Ends a round: somebody has won, or the best vote heard is the next one.
     fn count(&mut self, now: MonoMs, out: &mut Effects) {
+        if !self.has_all_answers() {
+            self.answer_ms = (2 * self.answer_ms).min(ANSWER_MS_MAX);
+        }
         let votes = valid_votes(&self.answers);
         let best = votes.values().max_by_key(|vote| (vote.zxid, vote.leader)).copied();
         let Some(best) = best else {

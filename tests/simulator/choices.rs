@@ -21,7 +21,8 @@ impl Choices {
             basic_election: prng.below(4) == 0,
             local: LocalOptions {
                 sessions: prng.below(3) == 0,
-                upgrading: prng.below(4) > 0,
+                // What is refused without it is tested with real processes.
+                upgrading: prng.below(4) < 4,
                 read_only_after_ms: (prng.below(3) == 0).then_some(500),
             },
         }

@@ -316,7 +316,9 @@ impl Client {
             crate::checkers::violated("integrity", text);
         }
         checkers.linearizable.answered((&ask, &path), floor, (zxid, err), &checkers.model);
-        if ask != Ask::Sync {
+        // A local session ends without a transaction.
+        let logged = ask != Ask::Close || !checkers.sessions.local;
+        if ask != Ask::Sync && logged {
             checkers.no_lost_write.acknowledged(zxid, &format!("{ask:?} {path}"));
         }
         if ask == Ask::Close && err == 0 {

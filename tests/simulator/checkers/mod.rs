@@ -110,7 +110,8 @@ impl Checkers {
     /// After every turn of a server.
     pub fn look(&mut self, sid: Sid, peer: &Peer, host: &SimHost, now: MonoMs) {
         let position = self.positions.entry(sid).or_default();
-        if host.suspended {
+        // Without a quorum readers see the own log, whatever becomes of its end: nothing is delivered by that.
+        if host.suspended || host.state == ServerState::ReadOnly {
             (position.served, position.leads) = (None, false);
             return self.note_proposals(sid, &host.disk);
         }
