@@ -217,6 +217,10 @@ impl Host for SimHost {
         }
     }
 
+    fn give_up_snapshot(&mut self) {
+        self.writing = None;
+    }
+
     fn begin_received_snapshot(&mut self, zxid: Zxid) -> Result<(), Fatal> {
         self.receiving = Some((zxid, Vec::new()));
         Ok(())

@@ -158,7 +158,7 @@ fn lost_early_resumed_late_and_orphaned() {
     caught(&mut |checker| checker.delivered(&header(0, 5000), &close));
     caught(&mut |checker| {
         checker.detached(session, 2000);
-        checker.rejected(session, 3000);
+        checker.rejected(session, 2800);
     });
     caught(&mut |checker| {
         checker.detached(session, 2000);
