@@ -73,7 +73,8 @@ impl World {
         let mut ends = Vec::with_capacity(bodies.len());
         for body in bodies {
             let World { tree, sessions, auth, prep, ids, .. } = self;
-            let write = Write { session: SESSION, cxid: 1, op: op.code(), body, identities: ids };
+            let (op, local) = (op.code(), None);
+            let write = Write { session: SESSION, cxid: 1, op, body, identities: ids, local };
             let mut cx = PrepContext { tree, sessions, auth, now: 1_700_000_000_000 };
             let outcome = prep.prepare(&mut cx, &write, &mut bytes);
             assert!(matches!(outcome, Outcome::Txn(_)), "{outcome:?}");

@@ -12,7 +12,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 0 | [`base`]: ids, limits, slab, seeded generator |
+//! | 0 | [`base`]: ids, limits, samples, slab, seeded generator |
 //! | 1 | [`wire`]: bytes to values and back |
 //! | 2 | [`tree`], [`watch`], [`session`], [`auth`], [`zab`]: the pure machines |
 //! | 3 | [`pipeline`]: request to transaction, transaction to changes, events and replies |

@@ -12,6 +12,7 @@ mod swap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -25,6 +26,7 @@ use ringkeeper::storage::{
     recover, snapshot,
 };
 use ringkeeper::wire::acl::OPEN_ACL_UNSAFE;
+use ringkeeper::wire::log_format::{LOG_HEADER_BYTES, RECORD_OVERHEAD};
 use ringkeeper::wire::txn::{CreateMode, CreateTxn, Txn, decode_txn};
 use ringkeeper::wire::{JuteWrite, OpCode};
 use support::server::{Kind, apache_versions, available};
@@ -39,7 +41,7 @@ struct Apache {
 }
 
 impl Apache {
-    fn start(class_path: &str, dir: &Path, properties: &[&str]) -> Apache {
+    fn spawn(class_path: &str, dir: &Path, properties: &[&str]) -> Apache {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = dir.join("zoo.cfg");
         let data = dir.join("data");
@@ -64,16 +66,28 @@ impl Apache {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut apache = Apache { child, port, log };
+        Apache { child, port, log }
+    }
+
+    /// Started, and serving.
+    fn start(class_path: &str, dir: &Path, properties: &[&str]) -> Apache {
+        let mut apache = Apache::spawn(class_path, dir, properties);
+        let told = |apache: &Apache| fs::read_to_string(&apache.log).unwrap_or_default();
+        assert!(apache.comes_up(), "Apache ended: {}", told(&apache));
+        apache
+    }
+
+    /// Waits until it serves; false when it ends instead.
+    fn comes_up(&mut self) -> bool {
         let started = Instant::now();
-        while !apache.word("srvr").contains("Zxid") {
-            let over = apache.child.try_wait().unwrap();
-            let told = || fs::read_to_string(&apache.log).unwrap_or_default();
-            assert!(over.is_none(), "Apache ended with {over:?}: {}", told());
-            assert!(started.elapsed() < PATIENCE, "Apache does not serve: {}", told());
+        while !self.word("srvr").contains("Zxid") {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            assert!(started.elapsed() < PATIENCE, "Apache neither serves nor ends");
             sleep(Duration::from_millis(100));
         }
-        apache
+        true
     }
 
     /// The answer to a four-letter word; empty while the server is not up.
@@ -284,6 +298,51 @@ fn we_continue_a_directory_of_apache_and_it_takes_it_back() {
         assert_eq!(info.nodes, 4 + 21);
         let ours = found.target.nodes.iter().find(|node| node.path == b"/ours").unwrap();
         assert_eq!(ours.data.as_deref(), Some(&b"from us"[..]));
+    }
+}
+
+/// A flush that the power ended: of the last record's sectors some are zeros still.
+fn directory_with_a_torn_end(torn: Range<usize>) -> (tempfile::TempDir, DataLayout, u64) {
+    let temp = disk_dir();
+    let layout = DataLayout::open(&temp.path().join("data"), None, true).unwrap();
+    let mut tree = Memory::small_tree(0);
+    tree.nodes.pop();
+    snapshot::write(&layout.snap_dir, &mut tree, &SnapshotOptions::default()).unwrap();
+    let big = vec![b'x'; 8 << 10];
+    let data = |zxid| if zxid == 4 { &big[..] } else { b"small" };
+    let create = |zxid| create_txn(zxid, &format!("/n{zxid}"), data(zxid), zxid as i32);
+    let txns: Vec<(i64, Vec<u8>)> = (1..=4).map(|zxid| (zxid, create(zxid))).collect();
+    log(&layout, &txns, 10);
+    let whole: usize = txns[..3].iter().map(|(_, txn)| txn.len() + RECORD_OVERHEAD).sum();
+    let end = LOG_HEADER_BYTES + whole;
+    let path = layout.log_dir.join("log.1");
+    let mut bytes = fs::read(&path).unwrap();
+    let sector = |number: usize| (end.next_multiple_of(512) + number * 512).min(bytes.len());
+    let torn = sector(torn.start)..sector(torn.end);
+    bytes[torn].fill(0);
+    fs::write(&path, bytes).unwrap();
+    (temp, layout, end as u64)
+}
+
+/// Apache takes a missing end for padding, and refuses to start over a hole. After a start of ours it opens both.
+#[test]
+fn a_torn_end_is_cut_off_so_that_apache_opens_the_log() {
+    for (version, class_path) in apache_versions("disk_interop") {
+        for (torn, apache_minds) in [(3..1 << 20, false), (3..5, true)] {
+            let (temp, _, _) = directory_with_a_torn_end(torn.clone());
+            let mut alone = Apache::spawn(&class_path, temp.path(), &[]);
+            assert_eq!(alone.comes_up(), !apache_minds, "{version} {torn:?}: on its own");
+            drop(alone);
+            let (temp, layout, end) = directory_with_a_torn_end(torn.clone());
+            assert_eq!(reopen(&layout).last_zxid, Zxid(3), "{version} {torn:?}");
+            assert_eq!(fs::metadata(layout.log_dir.join("log.1")).unwrap().len(), end);
+            log(&layout, &[(4, create_txn(4, "/again", b"later", 4))], 10);
+            let apache = Apache::start(&class_path, temp.path(), &[]);
+            assert_eq!(apache.zxid(), Zxid(4), "{version} {torn:?}");
+            let mut client = apache.client();
+            assert_eq!(client.data("/n3"), b"small");
+            assert_eq!(client.data("/again"), b"later");
+        }
     }
 }
 

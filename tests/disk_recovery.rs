@@ -8,6 +8,7 @@ use std::path::Path;
 use disk_support::{Memory, disk_dir, error_txn, golden, set_data};
 use ringkeeper::base::{SessionId, Zxid};
 use ringkeeper::storage::log_scan::{ScanError, read_range};
+use ringkeeper::storage::received::ReceivedSnapshot;
 use ringkeeper::storage::recovery::{Decision, log_bytes_from};
 use ringkeeper::storage::snapshot::SnapshotSource;
 use ringkeeper::storage::truncate::{TruncateError, truncate};
@@ -188,6 +189,11 @@ fn torn_tails_are_legal_in_every_file() {
     for cut in 1..set_data(4, 20).len() + 13 {
         fs::write(&first, &whole[..whole.len() - cut]).unwrap();
         assert_eq!(dir.recover().unwrap().last_zxid, Zxid(3), "cut {cut}");
+        // What is left of it is cut off, once and for all, and nothing else.
+        let mended = fs::read(&first).unwrap();
+        let (kept, rest) = mended.split_at(whole.len() - set_data(4, 20).len() - 13);
+        assert_eq!(kept, &whole[..kept.len()], "cut {cut}");
+        assert!(rest.iter().all(|byte| *byte == 0), "cut {cut}: {rest:?}");
     }
     dir.log_range(4..=6);
     assert_eq!(dir.applied(), [1, 2, 3, 4, 5, 6]);
@@ -206,7 +212,8 @@ fn damage_is_refused_with_file_and_offset() {
     let RecoveryError::Log(ScanError::Damaged { path: told, offset, damage }) = error else {
         panic!("{text}")
     };
-    assert_eq!((told, offset, damage), (path, 16, Damage::Checksum));
+    assert_eq!((told, offset, damage), (path.clone(), 16, Damage::Checksum));
+    assert_eq!(fs::read(&path).unwrap(), bytes, "what is refused is not touched");
     assert!(text.contains("log.1") && text.contains("offset 16"), "{text}");
 }
 
@@ -551,4 +558,31 @@ fn log_bytes_count_the_files_a_replay_reads() {
     assert_eq!(log_bytes_from(&dir.layout, Zxid(5)).unwrap(), sizes[1] + sizes[2]);
     assert_eq!(log_bytes_from(&dir.layout, Zxid(7)).unwrap(), sizes[1] + sizes[2]);
     assert_eq!(log_bytes_from(&dir.layout, Zxid(8)).unwrap(), sizes[2]);
+}
+
+/// Reference: zab 18, SNAP-below-log. The tree that a leader sends may be older than what was logged here.
+#[test]
+fn a_snapshot_from_the_leader_ends_the_log_that_goes_beyond_it() {
+    for sections in [(true, true), (false, false)] {
+        let dir = Dir::new();
+        dir.snapshot(0);
+        dir.log_range(1..=4);
+        dir.log_range(5..=8);
+        dir.snapshot(7);
+        let mut stream = Vec::new();
+        snapshot::stream(&mut stream, &mut Memory::small_tree(3)).unwrap();
+        let signature = 4 + b"BenWasHere".len();
+        let mut received = ReceivedSnapshot::begin(&dir.layout, Zxid(3)).unwrap();
+        received.put(&stream[..100]).unwrap();
+        received.put(&stream[100..stream.len() - signature]).unwrap();
+        let before = ["log.1", "log.5", "snapshot.0", "snapshot.7"];
+        assert!(before.iter().all(|name| dir.file(name).exists()), "{:?}", dir.names());
+        received.adopt(&dir.layout, Zxid(3), sections.0, sections.1, MAX).unwrap();
+        let found = dir.recover().unwrap();
+        assert_eq!((found.last_zxid, found.replayed), (Zxid(3), 0), "{:?}", dir.names());
+        assert!(!dir.names().iter().any(|name| name == "snapshot.7"), "{:?}", dir.names());
+        // What the leader has instead goes on from there.
+        dir.log_range(EPOCH + 1..=EPOCH + 2);
+        assert_eq!(dir.applied(), [EPOCH + 1, EPOCH + 2]);
+    }
 }

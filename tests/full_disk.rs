@@ -1,19 +1,20 @@
-//! A disk that is really full: a small file system of its own, mounted for the test. Announced before, ended with an
-//! exit status of its own, nothing acknowledged lost, and no room needed to start again.
+//! A disk that fills: a small file system of its own, mounted for the test. Before it is full it is announced, and
+//! writers are refused while everything else goes on, until there is room again. Without a reserve the server ends
+//! with an exit status of its own; nothing acknowledged is lost, and no room is needed to start again.
 //!
 //! Needs root, `mkfs.ext4` and a loop device; without them it says so and does nothing.
 
 mod support;
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ringkeeper::wire::{OpCode, Reader};
 
 use support::bodies;
 use support::client::Session;
+use support::disk::Disk;
 use support::server::{Kind, Server, available};
 
 const IMAGE_BYTES: u64 = 160 << 20;
@@ -22,38 +23,6 @@ const BALLAST_BYTES: usize = 40 << 20;
 const VALUE_BYTES: usize = 200_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMEOUT_MS: i32 = 40_000;
-
-/// A mounted image; unmounted when dropped.
-struct Disk {
-    at: PathBuf,
-    image: PathBuf,
-}
-
-fn ran(program: &str, args: &[&Path]) -> Result<(), String> {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("{program}: {error}"))?;
-    let told = String::from_utf8_lossy(&output.stderr).trim().to_string();
-    if output.status.success() { Ok(()) } else { Err(format!("{program}: {told}")) }
-}
-
-impl Disk {
-    fn mount(at: &Path, image: &Path) -> Result<Disk, String> {
-        let file = File::create(image).map_err(|error| error.to_string())?;
-        file.set_len(IMAGE_BYTES).map_err(|error| error.to_string())?;
-        let flags = [Path::new("-q"), Path::new("-m"), Path::new("0")];
-        ran("mkfs.ext4", &[&flags[..], &[image]].concat())?;
-        fs::create_dir_all(at).map_err(|error| error.to_string())?;
-        ran("mount", &[Path::new("-o"), Path::new("loop"), image, at])?;
-        Ok(Disk { at: at.to_owned(), image: image.to_owned() })
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = ran("umount", &[&self.at]);
-        let _ = fs::remove_file(&self.image);
-    }
-}
 
 fn value(n: usize) -> Vec<u8> {
     // Not compressible by any file system.
@@ -96,24 +65,108 @@ fn write_until_broken(server: &Server, first: usize) -> usize {
     }
 }
 
-#[test]
-fn a_full_disk_is_announced_and_loses_nothing() {
-    if !available(Kind::Ours, "full_disk") {
-        return;
+/// A server whose data is on a disk of its own, part of which is taken already. `None` when there cannot be one here.
+fn on_a_small_disk(name: &str, extra: &str) -> Option<(Server, Disk, PathBuf)> {
+    if !available(Kind::Ours, name) {
+        return None;
     }
-    let config = "preAllocSize=8192\nsnapCount=100000\n";
-    let mut server = Server::prepare(Kind::Ours, "full-disk", config);
-    let disk = match Disk::mount(&server.dir.join("data"), &server.dir.join("image")) {
+    let config = format!("preAllocSize=8192\nsnapCount=100000\n{extra}");
+    let mut server = Server::prepare(Kind::Ours, name, &config);
+    let disk = match Disk::make(&server.dir.join("data"), &server.dir.join("image"), IMAGE_BYTES) {
         Ok(disk) => disk,
-        Err(why) => return support::skipped("full_disk", &why),
+        Err(why) => {
+            support::skipped(name, &why);
+            return None;
+        }
     };
     let ballast = disk.at.join("ballast");
     fs::write(&ballast, vec![1; BALLAST_BYTES]).expect("a large file");
     server.launch();
+    Some((server, disk, ballast))
+}
+
+fn create(session: &mut Session, path: &str, data: &[u8], flags: i32) -> i32 {
+    let body = bodies::create_open(path, data, flags);
+    session.call(OpCode::Create, &body).expect("an answer").header.err
+}
+
+fn exists(session: &mut Session, path: &str) -> bool {
+    let body = bodies::path_watch(Some(path.as_bytes()), false);
+    session.call(OpCode::Exists, &body).expect("an answer").header.err == 0
+}
+
+#[test]
+fn a_disk_that_fills_refuses_writers_until_there_is_room() {
+    let Some((mut server, disk, ballast)) = on_a_small_disk("filling-disk", "") else { return };
+    let mut session = Session::open(server.port, TIMEOUT_MS).expect("a session");
+    let mut owner = Session::open(server.port, TIMEOUT_MS).expect("a session");
+    let mut idle = Session::open(server.port, 4000).expect("a session");
+    assert_eq!(create(&mut owner, "/owned", b"", 1), 0);
+    assert_eq!(create(&mut idle, "/idle", b"", 1), 0);
+    let mut acknowledged = 0;
+    let refused = loop {
+        match create(&mut session, &format!("/n{acknowledged}"), &value(acknowledged), 0) {
+            0 => acknowledged += 1,
+            err => break err,
+        }
+    };
+    assert_eq!(refused, -1, "{}", server.output_tail());
+    assert!(acknowledged > 100, "{acknowledged} writes fill the disk");
+    assert!(server.output().contains("nearly full"), "not announced:\n{}", server.output_tail());
+
+    // Every kind of write is refused without a zxid, however often it is asked for.
+    let zxid = session.call(OpCode::Ping, &[]).expect("a ping").header.zxid;
+    let open = bodies::open_acl();
+    let writes: [(OpCode, Vec<u8>); 5] = [
+        (OpCode::Create2, bodies::create_open("/more", b"", 0)),
+        (OpCode::SetData, bodies::set_data(Some(b"/n0"), Some(b""), -1)),
+        (OpCode::SetAcl, bodies::set_acl(Some(b"/n0"), &open, -1)),
+        (OpCode::Delete, bodies::path_int(Some(b"/n0"), -1)),
+        (OpCode::Multi, bodies::multi(&[(2, bodies::path_int(Some(b"/n0"), -1))])),
+    ];
+    for (op, body) in writes.iter().cycle().take(1000) {
+        let header = session.call(*op, body).expect("an answer").header;
+        assert_eq!(header.err, -1, "{op:?}");
+    }
+    let taken = session.call(OpCode::Ping, &[]).expect("a ping").header.zxid.0 - zxid.0;
+    assert!(taken <= 1, "{taken} zxids: the idle session's end takes the only one");
+    // Everything else goes on: reads, new sessions, and the ends of sessions with all they own.
+    assert!((0..acknowledged).all(|n| holds(&mut session, n)));
+    let mut newcomer = Session::open(server.port, TIMEOUT_MS).expect("a session");
+    assert!(exists(&mut newcomer, "/owned"));
+    assert_eq!(owner.call(OpCode::CloseSession, &[]).expect("an end").header.err, 0);
+    assert!(!exists(&mut newcomer, "/owned"));
+    let deadline = Instant::now() + PATIENCE;
+    while exists(&mut newcomer, "/idle") {
+        assert!(Instant::now() < deadline, "a silent session does not expire");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(create(&mut newcomer, "/more", b"", 0), -1, "still");
+
+    // It needs no restart to be of use again, and has lost nothing over one.
+    fs::remove_file(&ballast).expect("the ballast goes");
+    while create(&mut newcomer, "/more", b"", 0) != 0 {
+        assert!(Instant::now() < deadline, "writes are still refused");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(server.output().contains("room again"), "{}", server.output_tail());
+    server.kill();
+    server.launch();
+    let mut session = Session::open(server.port, TIMEOUT_MS).expect("a session");
+    assert!((0..acknowledged).all(|n| holds(&mut session, n)));
+    let there = ["/more", "/owned", "/idle"].map(|path| exists(&mut session, path));
+    assert_eq!(there, [true, false, false]);
+    server.kill();
+    drop(disk);
+}
+
+#[test]
+fn a_disk_that_is_full_ends_the_server_and_loses_nothing() {
+    let config = "ringkeeper.disk.reserveBytes=0\n";
+    let Some((mut server, disk, ballast)) = on_a_small_disk("full-disk", config) else { return };
     let acknowledged = write_until_broken(&server, 0);
     assert_eq!(exit_code(&mut server), Some(20), "{}", server.output_tail());
     let (told, tail) = (server.output(), server.output_tail());
-    assert!(told.contains("nearly full"), "not announced:\n{tail}");
     assert!(told.contains("no space left"), "the reason is not told:\n{tail}");
     let lines = told.lines().count();
     assert!(lines < 100, "{lines} lines, on what may be the same disk:\n{tail}");
@@ -141,6 +194,7 @@ fn a_full_disk_is_announced_and_loses_nothing() {
     let body = bodies::create_open("/after", b"", 0);
     assert_eq!(session.call(OpCode::Create, &body).expect("a create").header.err, 0);
     server.kill();
+    drop(disk);
 }
 
 /// As [`write_until_broken`]; but a disk that is full may have no room for a session to begin with.

@@ -130,7 +130,7 @@ fn captured_requests() {
     let (header, bytes) = body(captured::SET_WATCHES);
     let op = OpCode::from_code(header.op).expect("setWatches");
     let set = SetWatchesRequest::decode(op, &mut Reader::new(&bytes)).expect("setWatches");
-    let data: Vec<&[u8]> = set.data.expect("a list").iter().collect();
+    let data: Vec<&[u8]> = set.data.expect("a list").iter().flatten().collect();
     assert_eq!(data, [b"/gone"]);
 }
 

@@ -147,6 +147,7 @@ fn closing_a_session_spares_another_sessions_node_of_the_same_name() {
             op: op.code(),
             body,
             identities: &identities,
+            local: None,
         };
         assert!(matches!(prep.prepare(&mut cx, &write, &mut out), Outcome::Txn(_)));
         out
@@ -209,6 +210,8 @@ fn lone_shard(
         out_bytes_high: 1 << 20,
         out_bytes_max: 64 << 20,
         read_chunk_bytes: 64 << 10,
+        throttle: None,
+        eager_acl: false,
     };
     Shard::new(0, options, links)
 }

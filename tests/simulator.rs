@@ -6,6 +6,8 @@
 
 #[path = "simulator/checkers/mod.rs"]
 mod checkers;
+#[path = "simulator/choices.rs"]
+mod choices;
 #[path = "simulator/clients.rs"]
 mod clients;
 #[path = "simulator/core.rs"]

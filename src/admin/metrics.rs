@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::java_format;
+use crate::base::tally::{KeyedTallies, Samples, Tally};
 
 macro_rules! catalogue {
     ($(#[$outer:meta])* $name:ident { $($variant:ident = $text:literal,)* }) => {
@@ -193,30 +194,9 @@ pub const SET_KEYS_MAX: usize = 256;
 pub const OTHER_KEYS: &str = "_other";
 
 /// Average, least, greatest, count, sum. `min` and `max` are 0 while there is no sample.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Summary {
-    pub min: i64,
-    pub max: i64,
-    pub count: i64,
-    pub sum: i64,
-}
+pub type Summary = Tally;
 
 impl Summary {
-    pub fn add(&mut self, value: i64) {
-        self.merge(&Summary { min: value, max: value, count: 1, sum: value });
-    }
-
-    pub fn merge(&mut self, other: &Summary) {
-        if other.count == 0 {
-            return;
-        }
-        let empty = self.count == 0;
-        self.min = if empty { other.min } else { self.min.min(other.min) };
-        self.max = if empty { other.max } else { self.max.max(other.max) };
-        self.count += other.count;
-        self.sum = self.sum.wrapping_add(other.sum);
-    }
-
     /// Rounded to four decimals.
     pub fn average(&self) -> f64 {
         java_format::average_value(self.sum, self.count)
@@ -248,6 +228,15 @@ impl Distribution {
         // Cannot fail: the histogram grows by itself up to the bound. (Its saturating method would
         // not grow.)
         let _ = self.histogram.record(u64::try_from(value).unwrap_or(0).min(QUANTILE_MAX));
+    }
+
+    /// Adds what a core has counted; values above 63 are up to three percent too high then.
+    pub fn merge_samples(&mut self, samples: &Samples) {
+        self.summary.merge(&samples.tally);
+        for (value, count) in samples.iter() {
+            // Cannot fail, as above.
+            let _ = self.histogram.record_n(value.min(QUANTILE_MAX), count);
+        }
     }
 
     pub fn merge(&mut self, other: &Distribution) {
@@ -303,6 +292,19 @@ impl Metrics {
     /// Adds samples that were summed up elsewhere.
     pub fn merge_basic(&mut self, basic: Basic, samples: &Summary) {
         self.basics[basic as usize].merge(samples);
+    }
+
+    /// Adds what a core has counted.
+    pub fn merge_advanced(&mut self, advanced: Advanced, samples: &Samples) {
+        self.advanced[advanced as usize].merge_samples(samples);
+    }
+
+    /// Adds what a core has counted for each key.
+    pub fn merge_set(&mut self, set: BasicSet, tallies: &KeyedTallies) {
+        for (key, tally) in tallies.iter() {
+            let key = String::from_utf8_lossy(key);
+            keyed(&mut self.basic_sets[set as usize], &key).merge(tally);
+        }
     }
 
     pub fn sample_advanced(&mut self, advanced: Advanced, value: i64) {

@@ -36,6 +36,10 @@ pub const SHARD_READ_CHUNK: usize = 64 << 10;
 /// Bytes of log records gathered before the Zab core starts a flush even if more is waiting.
 pub const LOG_BATCH_BYTES_MAX: usize = 8 << 20;
 
+/// Free bytes of the log's disk below which writes are refused. A fast disk takes so much in the tenth of a second by
+/// which the figure may be late, and the rest is for the ends of sessions.
+pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+
 /// Alignment of log writes, in bytes: the largest logical block size in common use.
 pub const LOG_BLOCK: usize = 4096;
 

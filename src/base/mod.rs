@@ -1,4 +1,4 @@
-//! The ground floor: identifiers, time values, limits, a generational slab and a seeded generator.
+//! The ground floor: identifiers, time values, limits, samples, a generational slab and a seeded generator.
 //!
 //! Nothing here does IO, reads a clock or knows about another room.
 
@@ -7,6 +7,7 @@ pub mod limits;
 pub mod planted;
 pub mod prng;
 pub mod slab;
+pub mod tally;
 pub mod time;
 
 pub use ids::{SessionId, Sid, Zxid};

@@ -25,6 +25,11 @@ impl Prng {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
+    /// True with this probability; never at 0, always at 1.
+    pub fn chance_of(&mut self, probability: f64) -> bool {
+        ((self.next_u64() >> 11) as f64 / (1u64 << 53) as f64) < probability
+    }
+
     /// True with probability `num / den`.
     pub fn chance(&mut self, num: u64, den: u64) -> bool {
         self.below(den) < num
@@ -44,5 +49,8 @@ mod tests {
             b.next_u64();
         }
         assert_eq!(Prng::new(1).below(0), 0);
+        let met = (0..10_000).filter(|_| a.chance_of(0.25)).count();
+        assert!((2000..3000).contains(&met), "{met}");
+        assert!((0..1000).all(|_| a.chance_of(1.0) && !a.chance_of(0.0)));
     }
 }

@@ -7,16 +7,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use io_uring::{IoUring, opcode, types};
 
-use super::net::{self, Net, NetOptions};
+use super::counts::{CoreCounts, Waiting};
+use super::net::{self, Datagram, Net, NetOptions};
 use super::ports::{PortEvent, PortOptions, Ports};
 use super::report::ZabReport;
 use super::state::SharedState;
 use super::world::World;
 use super::{Disk, EventFd, SnapshotPolicy, WriteSnapshot};
+use crate::base::tally::Tally;
 use crate::base::{MonoMs, Sid, WallMs};
 use crate::peer::{Fatal, LinkId, Peer};
 use crate::pipeline::Mailbox;
-use crate::pipeline::messages::{ToShard, ToZab};
+use crate::pipeline::messages::{RequestBatch, ToShard, ToZab};
+use crate::session::SessionBucket;
 use crate::storage::LogError;
 use crate::storage::log::Submit;
 use crate::zab::links::Links;
@@ -26,6 +29,11 @@ const WAKE: u64 = 1;
 
 /// Milliseconds until a disk that is nearly full is announced again.
 const SPACE_WARNING_MS: MonoMs = 10_000;
+
+const STANDALONE_LOW: &str = "writes are refused until there is more room than \
+     ringkeeper.disk.reserveBytes; reads go on, and sessions end as they should";
+const MEMBER_LOW: &str = "free space, or the next write that does not fit stops this server \
+     (nothing acknowledged is lost)";
 
 /// Settings of the loop.
 #[derive(Clone, Debug)]
@@ -47,8 +55,8 @@ pub struct CoreOptions {
 #[derive(Clone, Debug)]
 pub struct Membership {
     pub me: Sid,
-    /// `host:port` of the own election port, as the configuration has it.
-    pub own_election_address: String,
+    /// `host:port` of each own election port, as the configuration has them.
+    pub own_election_addresses: Vec<String>,
     /// Milliseconds until a connection must have said who it is.
     pub handshake_ms: i64,
     pub ports: PortOptions,
@@ -102,7 +110,10 @@ pub struct ZabCore {
     /// Links whose input could not be taken to its end.
     held_back: Vec<LinkId>,
     next_space_warning: MonoMs,
-    flush_us_min: Option<u64>,
+    space_warning: &'static str,
+    counts: Box<CoreCounts>,
+    /// What the flush under way began with.
+    flushing: Option<Waiting>,
 }
 
 impl std::fmt::Debug for ZabCore {
@@ -119,16 +130,19 @@ impl ZabCore {
         // A packet with all that is around its data.
         let packet_bytes_max = parts.disk.record_bytes_max + (1 << 20);
         net_options.input_bytes_max = net_options.input_bytes_max.max(packet_bytes_max);
+        let ports = parts.membership.as_ref().map(|membership| &membership.ports);
+        net_options.keepalive = ports.is_some_and(|ports| ports.tcp_keepalive);
         let mut net = Net::new(net_options);
         let ports = match parts.membership {
             None => None,
             Some(membership) => {
                 let known = membership.ports.members.keys().copied().collect();
-                let Membership { me, own_election_address, handshake_ms, ports } = membership;
-                let links = Links::new(me, own_election_address, known, handshake_ms);
+                let Membership { me, own_election_addresses, handshake_ms, ports } = membership;
+                let links = Links::new(me, own_election_addresses, known, handshake_ms);
                 Some(Ports::open(ports, links, &mut net)?)
             }
         };
+        let space_warning = if ports.is_some() { MEMBER_LOW } else { STANDALONE_LOW };
         let log = parts.disk.open_log().map_err(|fatal| fatal.to_string())?;
         let world = World {
             log: Some(log),
@@ -140,6 +154,7 @@ impl ZabCore {
             snapshots: parts.snapshots,
             snapshot_state: Arc::default(),
             snapshot_due: false,
+            space_low: false,
             write_snapshot: parts.write_snapshot,
             state: parts.state,
             flush_waits: None,
@@ -157,7 +172,9 @@ impl ZabCore {
             wake_armed: false,
             held_back: Vec::new(),
             next_space_warning: 0,
-            flush_us_min: None,
+            space_warning,
+            counts: Box::default(),
+            flushing: None,
         })
     }
 
@@ -193,12 +210,12 @@ impl ZabCore {
         let now = self.mono_ms();
         self.peer.set_time(now, wall_ms());
         self.take_completions()?;
+        self.look_at_space(now);
         self.take_port_events(now)?;
         self.take_inbox()?;
         self.peer.set_heard_everything(self.inbox.is_empty());
         self.peer.end_turn(&mut self.world)?;
         self.take_port_events(now)?;
-        self.warn_of_low_space(now);
         self.submit()?;
         if self.world.snapshot_state.failed.load(Ordering::Acquire) {
             return Err(CoreExit::Snapshot);
@@ -211,9 +228,14 @@ impl ZabCore {
             let Some(message) = self.inbox.pop() else { return Ok(()) };
             match message {
                 ToZab::Report(report) => {
-                    let lists = report.wants_lists();
-                    report.add(Box::new(self.report(lists)));
+                    report.add(Box::new(self.report(report.wants_lists(), report.wants_counts())));
                 }
+                ToZab::ResetCounts => {
+                    *self.counts = CoreCounts::default();
+                    *self.world.snapshot_state.took_ms() = Tally::default();
+                    self.peer.reset_counts();
+                }
+                ToZab::Requests(batch) => self.take_requests(batch),
                 ToZab::SnapshotAdopted(Ok(())) => {
                     self.world.log = Some(self.world.disk.open_log()?);
                     self.peer.snapshot_adopted(&mut self.world)?;
@@ -232,6 +254,14 @@ impl ZabCore {
         Ok(())
     }
 
+    fn take_requests(&mut self, batch: RequestBatch) {
+        let (requests, sent_at) = (batch.requests.len(), batch.sent_at);
+        let started = Instant::now();
+        let waited_ms = crate::base::time::mono_ms(self.epoch, started) - sent_at;
+        self.peer.message(&mut self.world, ToZab::Requests(batch));
+        self.counts.prepared(requests, waited_ms, started.elapsed());
+    }
+
     /// What has happened on the ports, until nothing more does.
     fn take_port_events(&mut self, now: MonoMs) -> Result<(), CoreExit> {
         let World { ports: Some(_), .. } = &self.world else { return Ok(()) };
@@ -246,6 +276,11 @@ impl ZabCore {
                     break;
                 };
                 ports.event(net, event, now, looking, port_events);
+            }
+            while let Some(Datagram { socket, from, bytes }) = self.world.net.poll_datagram() {
+                if let Some(answer) = self.peer.datagram(&mut self.world, &bytes)? {
+                    self.world.net.send_datagram(socket, from, &answer);
+                }
             }
             if let World { ports: Some(ports), net, port_events, .. } = &mut self.world {
                 ports.tick(net, now, port_events);
@@ -298,12 +333,18 @@ impl ZabCore {
         if !log.pending() || log.in_flight() {
             return Ok(());
         }
-        self.world.flush_waits = None;
+        let waiting = self.world.flush_waits.take();
         loop {
             let submit = {
                 let mut queue = self.ring.submission();
                 log.submit_flush(&mut queue).map_err(CoreExit::Log)?
             };
+            if submit == Submit::Queued
+                && let Some(waiting) = waiting
+            {
+                self.counts.submitted(&waiting);
+                self.flushing = Some(waiting);
+            }
             // Alone, the write leaves with the call that waits for it.
             let waits = submit == Submit::Queued && self.inbox.is_empty();
             if submit == Submit::Nothing || (waits && self.options.spin.is_zero()) {
@@ -318,7 +359,7 @@ impl ZabCore {
 
     /// Whether the profile lets this flush wait for company.
     fn flush_may_wait(&self) -> bool {
-        let Some((since, count)) = self.world.flush_waits else { return false };
+        let Some(Waiting { since, count }) = self.world.flush_waits else { return false };
         count < self.options.flush_batch_max
             && since.elapsed() < self.options.flush_delay
             && !self.world.stopping
@@ -340,8 +381,7 @@ impl ZabCore {
             match log.complete(data, res) {
                 None => {}
                 Some(Ok(flushed)) => {
-                    let least = self.flush_us_min.unwrap_or(u64::MAX).min(flushed.micros);
-                    self.flush_us_min = Some(least);
+                    self.counts.flushed(flushed.micros, self.flushing.take());
                     self.warn_of_slow_flush(flushed.micros);
                     self.peer.logged(flushed.up_to);
                 }
@@ -360,18 +400,21 @@ impl ZabCore {
         }
     }
 
-    /// A full disk is announced before it is full. The look costs a load, so it is taken in every turn.
-    fn warn_of_low_space(&mut self, now: MonoMs) {
-        if now < self.next_space_warning {
-            return;
-        }
-        if self.world.log.as_ref().is_some_and(|log| log.space_low()) {
+    /// A full disk is announced, and on a standalone server closed to writers, before it is full. The look costs a
+    /// load, so it is taken in every turn.
+    fn look_at_space(&mut self, now: MonoMs) {
+        let Some(log) = &self.world.log else { return };
+        let was_low = self.world.space_low;
+        let low = if was_low { !log.space_ample() } else { log.space_low() };
+        if low && (!was_low || now >= self.next_space_warning) {
             self.next_space_warning = now + SPACE_WARNING_MS;
-            tracing::error!(
-                "the disk of the log is nearly full: free space, or the next write that does not fit \
-                 stops this server (nothing acknowledged is lost)"
-            );
+            tracing::error!("the disk of the log is nearly full: {}", self.space_warning);
         }
+        if was_low && !low {
+            tracing::info!("the disk of the log has room again: writes are taken");
+        }
+        self.world.space_low = low;
+        self.peer.set_space_low(low);
     }
 
     /// Sleeps until a completion, a wake-up or the next thing to do by the clock.
@@ -434,22 +477,23 @@ impl ZabCore {
         Ok(())
     }
 
-    fn report(&self, lists: bool) -> ZabReport {
+    fn report(&mut self, lists: bool, counts: bool) -> ZabReport {
         let stats = self.world.log.as_ref().map_or_else(Default::default, |log| log.stats());
         let status = self.peer.status(lists);
-        let buckets = if lists { self.peer.session_buckets() } else { Vec::new() };
         let (now, wall) = (self.mono_ms(), wall_ms());
-        let buckets = buckets.into_iter();
-        let snapshots = &self.world.snapshot_state;
+        let expiry = |buckets: Vec<SessionBucket>| {
+            let buckets = buckets.into_iter();
+            buckets.map(|bucket| (wall + (bucket.due - now), bucket.sessions)).collect()
+        };
+        let (global, local) = match lists {
+            true => (self.peer.session_buckets(), self.peer.local_session_buckets()),
+            false => (Vec::new(), Vec::new()),
+        };
         ZabReport {
-            expiry: buckets.map(|bucket| (wall + (bucket.due - now), bucket.sessions)).collect(),
-            snapshots_taken: snapshots.taken.load(Ordering::Relaxed),
-            last_snapshot_ms: snapshots.last_ms.load(Ordering::Relaxed),
-            snapshot_ms_total: snapshots.total_ms.load(Ordering::Relaxed),
-            flushes: stats.flushes,
-            flush_us: stats.flush_micros,
-            flush_us_min: self.flush_us_min.unwrap_or(0),
-            flush_us_max: stats.flush_micros_max,
+            expiry: expiry(global),
+            local_expiry: expiry(local),
+            snapshots_ms: *self.world.snapshot_state.took_ms(),
+            counts: counts.then(|| Box::new((CoreCounts::clone(&self.counts), self.peer.counts()))),
             log_bytes: stats.appended_bytes,
             uptime_ms: now,
             peer: status,

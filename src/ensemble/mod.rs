@@ -9,10 +9,12 @@
 //! | [`disk`] | reloading, cutting, epochs, received snapshots |
 //! | [`net`] | sockets on the ring |
 //! | [`ports`] | election and quorum port |
+//! | `counts` | what the stages of a write are counted by |
 //! | `snapshots` | when a snapshot is due, and the side thread that writes it |
 //! | [`state`] | what operators are told |
 
 mod core;
+mod counts;
 pub mod disk;
 pub mod net;
 pub mod ports;
@@ -23,6 +25,7 @@ mod wake;
 mod world;
 
 pub use self::core::{CoreExit, CoreOptions, CoreParts, Membership, ZabCore};
+pub use counts::CoreCounts;
 pub use disk::Disk;
 pub use report::ZabReport;
 pub use snapshots::SnapshotPolicy;

@@ -1,6 +1,7 @@
 //! The election and the quorum port: who listens where, which connection is which server's.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,10 @@ pub struct PortOptions {
     pub own_quorum: Vec<SocketAddr>,
     pub own_election: Vec<SocketAddr>,
     pub connect_timeout: Duration,
+    /// `zookeeper.tcpKeepAlive`, for all sockets to other servers.
+    pub tcp_keepalive: bool,
+    /// `electionAlg=0`: votes are datagrams on the quorum ports, and nobody listens on election ports.
+    pub votes_by_datagrams: bool,
 }
 
 /// How long a connection to the quorum port may wait for this server to become leader.
@@ -40,6 +45,8 @@ pub struct Ports {
     pub links: Links,
     quorum_listeners: Vec<ListenerId>,
     election_listeners: Vec<ListenerId>,
+    /// Sockets for votes by datagrams, one for each own address.
+    datagrams: Vec<u64>,
     /// Election connections, both ways.
     by_conn: HashMap<ConnId, LinkConn>,
     by_link: HashMap<LinkConn, ConnId>,
@@ -48,8 +55,6 @@ pub struct Ports {
     /// Quorum connections in use.
     pub quorum: Vec<ConnId>,
     pub accepting: bool,
-    /// Which of several addresses of a leader is tried next.
-    dials: usize,
     effects: Vec<LinkEffect>,
 }
 
@@ -70,19 +75,26 @@ pub enum PortEvent {
 impl Ports {
     /// Binds both ports.
     pub fn open(options: PortOptions, links: Links, net: &mut Net) -> Result<Ports, String> {
-        let election_listeners = bind(net, &options.own_election, "election")?;
-        let quorum_listeners = bind(net, &options.own_quorum, "quorum")?;
+        let (mut election_listeners, mut datagrams) = (Vec::new(), Vec::new());
+        if options.votes_by_datagrams {
+            let open = |address| net.bind_datagrams(address);
+            datagrams = bind(open, &options.own_quorum, "quorum (UDP)")?;
+        } else {
+            let open = |address| net.listen(address);
+            election_listeners = bind(open, &options.own_election, "election")?;
+        }
+        let quorum_listeners = bind(|address| net.listen(address), &options.own_quorum, "quorum")?;
         Ok(Ports {
             options,
             links,
             quorum_listeners,
             election_listeners,
+            datagrams,
             by_conn: HashMap::new(),
             by_link: HashMap::new(),
             early: Vec::new(),
             quorum: Vec::new(),
             accepting: false,
-            dials: 0,
             effects: Vec::new(),
         })
     }
@@ -168,23 +180,27 @@ impl Ports {
         }
     }
 
-    pub fn send_vote(&mut self, to: Sid, body: Vec<u8>) {
-        self.links.send(to, body, &mut self.effects);
+    pub fn send_vote(&mut self, net: &mut Net, to: Sid, body: Vec<u8>) {
+        if !self.options.votes_by_datagrams {
+            return self.links.send(to, body, &mut self.effects);
+        }
+        let member = self.options.members.get(&to);
+        let (Some(member), Some(socket)) = (member, self.datagrams.first()) else { return };
+        // Whoever is asked twice answers twice, which does no harm.
+        for (host, port) in &member.quorum {
+            net.send_datagram_to(*socket, host, *port, &body);
+        }
     }
 
     pub fn connect_all(&mut self) {
         self.links.connect_all(&mut self.effects);
     }
 
-    /// Dials a leader's quorum port; a server with several addresses is tried by turns.
+    /// Dials a leader's quorum port; of several addresses the first that answers is taken.
     pub fn dial_leader(&mut self, net: &mut Net, leader: Sid) -> LinkId {
-        let nowhere = (String::new(), 0);
-        let addresses = self.options.members.get(&leader).map(|member| member.quorum.as_slice());
-        let addresses = addresses.unwrap_or_default();
-        let at = self.dials % addresses.len().max(1);
-        let (host, port) = addresses.get(at).unwrap_or(&nowhere);
-        self.dials += 1;
-        let conn = net.dial(host, *port, self.options.connect_timeout);
+        let member = self.options.members.get(&leader);
+        let hosts = member.map_or_else(Vec::new, |member| member.quorum.clone());
+        let conn = net.dial_any(hosts, self.options.connect_timeout);
         self.quorum.push(conn);
         LinkId(conn)
     }
@@ -213,14 +229,19 @@ impl Ports {
 
     fn carry_out_one(&mut self, net: &mut Net, effect: LinkEffect, out: &mut Vec<PortEvent>) {
         match effect {
-            LinkEffect::Dial { sid, conn: link, address } => {
-                let named = address.and_then(|address| split_host_port(&address));
-                let member = self.options.members.get(&sid);
-                let known = member.and_then(|member| member.election.first().cloned());
-                let Some((host, port)) = named.or(known) else {
+            LinkEffect::Dial { sid, conn: link, addresses } => {
+                let mut hosts: Vec<_> =
+                    addresses.iter().filter_map(|address| split_host_port(address)).collect();
+                let known = self.options.members.get(&sid).map(|member| member.election.as_slice());
+                for host in known.unwrap_or_default() {
+                    if !hosts.contains(host) {
+                        hosts.push(host.clone());
+                    }
+                }
+                if hosts.is_empty() {
                     return self.links.closed(link);
-                };
-                let conn = net.dial(&host, port, self.options.connect_timeout);
+                }
+                let conn = net.dial_any(hosts, self.options.connect_timeout);
                 self.by_conn.insert(conn, link);
                 self.by_link.insert(link, conn);
             }
@@ -253,12 +274,16 @@ fn split_host_port(address: &str) -> Option<(String, u16)> {
     Some((host.to_owned(), port.parse().ok()?))
 }
 
-fn bind(net: &mut Net, addresses: &[SocketAddr], what: &str) -> Result<Vec<ListenerId>, String> {
+fn bind(
+    mut open: impl FnMut(SocketAddr) -> io::Result<u64>,
+    addresses: &[SocketAddr],
+    what: &str,
+) -> Result<Vec<u64>, String> {
     let mut listeners = Vec::new();
     for address in addresses {
         let mut tries = 0;
         listeners.push(loop {
-            match net.listen(*address) {
+            match open(*address) {
                 Ok(listener) => break listener,
                 Err(_) if tries < BIND_TRIES => {
                     tries += 1;

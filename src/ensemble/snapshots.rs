@@ -1,9 +1,10 @@
 //! When a snapshot is due, and the side thread that writes it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::base::prng::Prng;
+use crate::base::tally::Tally;
 use crate::storage::os;
 
 /// Reference: disk-format 10. A snapshot every `snap_count / 2` to `snap_count` transactions, or half to all of
@@ -64,9 +65,14 @@ pub struct SnapshotState {
     pub failed: AtomicBool,
     /// The one that is being written is not wanted any more.
     pub given_up: Arc<AtomicBool>,
-    pub taken: AtomicU64,
-    pub last_ms: AtomicU64,
-    pub total_ms: AtomicU64,
+    took_ms: Mutex<Tally>,
+}
+
+impl SnapshotState {
+    /// Milliseconds of each snapshot written, for change as well.
+    pub fn took_ms(&self) -> std::sync::MutexGuard<'_, Tally> {
+        self.took_ms.lock().unwrap_or_else(|e| e.into_inner())
+    }
 }
 
 /// Writes one snapshot; given by whoever knows directories and formats.
@@ -85,11 +91,9 @@ pub fn spawn<S: Send + 'static>(
         os::lower_priority();
         let started = std::time::Instant::now();
         match write(source) {
-            Ok(()) => {
-                shared.taken.fetch_add(1, Ordering::Relaxed);
-                let ms = started.elapsed().as_millis() as u64;
-                shared.last_ms.store(ms, Ordering::Relaxed);
-                shared.total_ms.fetch_add(ms, Ordering::Relaxed);
+            Ok(()) => shared.took_ms().add(started.elapsed().as_millis() as i64),
+            Err(error) if is_full(&error) => {
+                tracing::error!("no room for a snapshot: {error}; the next one will be tried");
             }
             Err(_) if shared.given_up.load(Ordering::Acquire) => {
                 tracing::info!("a snapshot is given up: its history is being cut or replaced");
@@ -105,6 +109,12 @@ pub fn spawn<S: Send + 'static>(
         tracing::error!("no thread for a snapshot: {error}; the next one will be tried");
         state.running.store(false, Ordering::Release);
     }
+}
+
+/// What was written of it is gone again, and the log still has all.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 #[cfg(test)]
@@ -123,6 +133,20 @@ mod tests {
             }
         }
         assert!(since < 101);
+    }
+
+    #[test]
+    fn a_full_disk_costs_a_snapshot_and_nothing_more() {
+        let run = |kind: std::io::ErrorKind| {
+            let state = Arc::new(SnapshotState::default());
+            spawn(&state, (), Arc::new(move |()| Err(kind.into())));
+            while state.running.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            state.failed.load(Ordering::Acquire)
+        };
+        assert!(!run(std::io::ErrorKind::StorageFull));
+        assert!(run(std::io::ErrorKind::PermissionDenied));
     }
 
     #[test]

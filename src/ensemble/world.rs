@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::counts::Waiting;
 use super::disk::Disk;
 use super::net::Net;
 use super::ports::{PortEvent, Ports};
@@ -63,10 +64,12 @@ pub(super) struct World {
     pub snapshots: SnapshotPolicy,
     pub snapshot_state: Arc<SnapshotState>,
     pub snapshot_due: bool,
+    /// The log's disk is nearly full.
+    pub space_low: bool,
     pub write_snapshot: Arc<WriteSnapshot>,
     pub state: Arc<SharedState>,
     /// Since when transactions wait for their flush, and how many.
-    pub flush_waits: Option<(Instant, usize)>,
+    pub flush_waits: Option<Waiting>,
     pub stopping: bool,
 }
 
@@ -83,8 +86,8 @@ impl Host for World {
             return Err(Fatal::Disk("the log is closed".to_owned()));
         };
         log.append(zxid, txn).map_err(|error| Fatal::Disk(error.to_string()))?;
-        let (_, waiting) = self.flush_waits.get_or_insert_with(|| (Instant::now(), 0));
-        *waiting += 1;
+        let fresh = || Waiting { since: Instant::now(), count: 0 };
+        self.flush_waits.get_or_insert_with(fresh).count += 1;
         if self.snapshots.appended(txn.len()) {
             self.snapshot_due = true;
             log.roll();
@@ -120,9 +123,9 @@ impl Host for World {
         std::mem::take(&mut self.snapshot_due)
     }
 
-    /// One that is due while another is being written is left out.
+    /// One that is due while another is being written, or while there is no room, is left out.
     fn write_snapshot(&mut self, mut source: Source) {
-        if !self.snapshot_state.running.load(Ordering::Acquire) {
+        if !self.space_low && !self.snapshot_state.running.load(Ordering::Acquire) {
             self.snapshot_state.given_up.store(false, Ordering::Release);
             source.given_up = self.snapshot_state.given_up.clone();
             spawn(&self.snapshot_state, source, self.write_snapshot.clone());
@@ -161,7 +164,7 @@ impl Host for World {
 
     fn send_vote(&mut self, to: Sid, body: Vec<u8>) {
         if let Some(ports) = &mut self.ports {
-            ports.send_vote(to, body);
+            ports.send_vote(&mut self.net, to, body);
         }
     }
 

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::counts::LeaderCounts;
 use super::database::{Database, Recovered};
 use super::host::{Fatal, Host};
+use super::local_sessions::{LocalOptions, LocalSessions};
 use super::queue::{ApplyQueue, Attached, Pending};
 use crate::auth::Auth;
 use crate::base::{MonoMs, Planted, SessionId, Sid, WallMs, Zxid, planted};
-use crate::pipeline::prep::PrepOptions;
+use crate::pipeline::prep::{PrepCounts, PrepOptions};
 use crate::pipeline::{ConnToken, Item};
 use crate::session::{SessionIds, password};
 use crate::tree::{OwnerOptions, path};
@@ -52,6 +54,7 @@ pub struct PeerOptions {
     pub leader_connect_delay_ms: i64,
     /// `zookeeper.leaderServes`.
     pub leader_serves: bool,
+    pub local: LocalOptions,
 }
 
 /// The numbers in the two epoch files; `accepted >= current`.
@@ -68,6 +71,7 @@ pub(super) struct Core {
     pub db: Database,
     pub queue: ApplyQueue,
     pub attached: Attached,
+    pub local: LocalSessions,
     pub session_ids: SessionIds,
     pub auth: Arc<Auth>,
     pub epochs: Epochs,
@@ -78,7 +82,12 @@ pub(super) struct Core {
     /// The last transaction given to the log. `durable <= appended`.
     pub appended: Zxid,
     pub stopping: bool,
+    /// The log's disk is nearly full.
+    pub space_low: bool,
     pub sessions_expired: u64,
+    /// Of leaderships that are over, and of this one up to when it was asked last.
+    pub prep_counts: PrepCounts,
+    pub leader_counts: LeaderCounts,
     /// Nothing waits in the client cores' messages.
     pub heard_everything: bool,
     /// A voter that could not be led has accepted this epoch: the next one that this server leads lies above it.
@@ -101,6 +110,12 @@ impl Core {
         self.appended = last;
     }
 
+    /// Clients' writes are refused while what is left of the disk is kept for the ends of sessions. A member of an
+    /// ensemble cannot refuse what others have agreed on: it goes on, and if its disk fills leaves the work to them.
+    pub fn refuses_writes(&self) -> bool {
+        self.space_low && self.options.standalone
+    }
+
     pub fn close_conn(&mut self, conn: ConnToken) {
         self.queue.push(Pending::Item(Item::Close { conn }));
     }
@@ -119,7 +134,7 @@ impl Core {
 
     pub fn apply_ready(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         let Core { queue, db, attached, .. } = self;
-        db.applier.set_now(self.now);
+        db.applier.set_now(self.now, self.wall);
         queue.apply_ready(db, attached, host)
     }
 
@@ -162,7 +177,7 @@ impl Core {
     /// Applies everything committed while no client is served: without events and answers.
     pub fn apply_unheard(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         let Core { queue, db, attached, .. } = self;
-        db.applier.set_now(self.now);
+        db.applier.set_now(self.now, self.wall);
         db.applier.go_quiet();
         queue.apply_all(db, attached, host)?;
         db.applier.go_live();

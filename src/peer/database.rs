@@ -60,7 +60,8 @@ impl Database {
         self.committed = window(&recovered, self.commit_log_count);
         self.tree = recovered.tree;
         self.sessions = recovered.sessions;
-        self.applier = recovered.applier;
+        let mut before = std::mem::replace(&mut self.applier, recovered.applier);
+        self.applier.take_counts(&mut before);
         self.digests.clear();
     }
 

@@ -105,7 +105,7 @@ pub trait Host {
 
     // Other servers.
 
-    /// Sends an election notification's body; only the newest to each server matters.
+    /// Sends an election's message; only the newest to each server matters, and any may be lost.
     fn send_vote(&mut self, to: Sid, body: Vec<u8>);
     fn connect_all_voters(&mut self);
     /// Whether some notification has left every queue.

@@ -12,6 +12,9 @@
 //! | `queue` | what is applied in its turn; the order rule, writer's side |
 //! | `leader` | leading: discovery, synchronisation, broadcast, requests |
 //! | `learner` | following and observing |
+//! | `local_sessions` | sessions that only this server knows |
+//! | `read_only` | serving readers without a quorum |
+//! | `status`, `counts` | what the server tells about itself |
 //!
 //! A turn: [`Peer::set_time`], inputs, [`Peer::end_turn`]. Between turns `applied <= committed` holds, and everything
 //! prepared or received is with the log.
@@ -19,20 +22,27 @@
 #![forbid(unsafe_code)]
 
 mod core;
+mod counts;
 pub mod database;
 pub mod host;
 mod leader;
 mod learner;
+mod local_sessions;
 mod proposal;
 mod queue;
+mod read_only;
 mod source;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 pub use self::core::{Epochs, PeerOptions};
+pub use counts::{LeaderCounts, PeerCounts};
 pub use database::Recovered;
 pub use host::{EpochFile, Fatal, Host, LinkId, ServerState};
+pub use local_sessions::LocalOptions;
 pub use proposal::Proposal;
 pub use source::Source;
 pub use status::PeerStatus;
@@ -41,13 +51,15 @@ use self::core::Core;
 use self::database::Database;
 use self::leader::Leader;
 use self::learner::Learner;
+use self::local_sessions::LocalSessions;
 use self::queue::ApplyQueue;
 use crate::auth::Auth;
 use crate::base::{MonoMs, Sid, WallMs, Zxid};
 use crate::pipeline::messages::{Serving, ToShard, ToZab};
 use crate::pipeline::{CommitBatch, ConnToken, Item};
 use crate::session::SessionIds;
-use crate::zab::election::{Election, ElectionEffect, InitialVote, PeerState};
+use crate::zab::election::{ElectionEffect, InitialVote, PeerState};
+use crate::zab::voting::{Voting, weight_of};
 
 /// Transactions kept in memory for learners, at least (`zookeeper.commitLogCount`).
 pub const COMMIT_LOG_COUNT_MIN: usize = 500;
@@ -82,9 +94,13 @@ enum Role {
 pub struct Peer {
     core: Core,
     role: Role,
-    election: Option<Election>,
+    election: Option<Voting>,
     /// Client cores serve this tree at the moment.
     serving: bool,
+    /// They do so without a quorum, for readers.
+    read_only: bool,
+    /// From when on they may, if there is no leader by then.
+    read_only_at: MonoMs,
     effects: Vec<ElectionEffect>,
     /// What must end the role once the disk has finished.
     leaving: Option<String>,
@@ -98,7 +114,7 @@ pub struct PeerParts {
     pub session_ids: SessionIds,
     pub auth: Arc<Auth>,
     /// `None` on a standalone server.
-    pub election: Option<Election>,
+    pub election: Option<Voting>,
     /// Transactions kept in memory for learners that lag a little.
     pub commit_log_count: usize,
 }
@@ -108,10 +124,12 @@ impl Peer {
         let PeerParts { recovered, epochs, session_ids, auth, election, commit_log_count } = parts;
         let db = Database::new(recovered, commit_log_count.max(COMMIT_LOG_COUNT_MIN));
         let last = db.last();
+        let local = LocalSessions::new(options.local, options.limits.tick_ms);
         Peer {
             core: Core {
                 options,
                 db,
+                local,
                 queue: ApplyQueue::new(last),
                 attached: Default::default(),
                 session_ids,
@@ -122,7 +140,10 @@ impl Peer {
                 durable: last,
                 appended: last,
                 stopping: false,
+                space_low: false,
                 sessions_expired: 0,
+                prep_counts: Default::default(),
+                leader_counts: Default::default(),
                 claim_nothing: false,
                 epoch_floor: 0,
                 heard_everything: true,
@@ -130,6 +151,8 @@ impl Peer {
             role: Role::Looking,
             election,
             serving: false,
+            read_only: false,
+            read_only_at: MonoMs::MAX,
             effects: Vec::new(),
             leaving: None,
         }
@@ -159,6 +182,11 @@ impl Peer {
         self.core.durable = self.core.durable.max(up_to);
     }
 
+    /// Whether the log's disk is nearly full.
+    pub fn set_space_low(&mut self, low: bool) {
+        self.core.space_low = low;
+    }
+
     /// Whether another message of a client core may be taken now.
     pub fn takes_messages(&self) -> bool {
         match &self.role {
@@ -174,7 +202,7 @@ impl Peer {
         match (message, &mut self.role) {
             (ToZab::Shutdown, _) => core.stopping = true,
             // Reports and the disk's own word are taken by the loop.
-            (ToZab::Report(_) | ToZab::SnapshotAdopted(_), _) => {}
+            (ToZab::Report(_) | ToZab::ResetCounts | ToZab::SnapshotAdopted(_), _) => {}
             (message, _) if !self.serving => refuse_message(host, &message),
             (ToZab::Requests(batch), Role::Leading(leader)) => leader.client_requests(core, &batch),
             (ToZab::Requests(batch), Role::Learning(learner)) => {
@@ -193,18 +221,45 @@ impl Peer {
                 ToZab::ResumeSession { conn, session, passwd, timeout_ms },
                 Role::Learning(learner),
             ) => learner.resume_session(core, conn, session, &passwd, timeout_ms),
-            (ToZab::Touches(touches), Role::Leading(_)) => core.db.sessions.apply_touches(touches),
-            (ToZab::Touches(touches), Role::Learning(learner)) => learner.touch(touches),
-            (message, Role::Looking) => refuse_message(host, &message),
+            (ToZab::Touches(touches), Role::Leading(_)) => {
+                core.db.sessions.apply_touches(core.local.touch(touches));
+            }
+            (ToZab::Touches(touches), Role::Learning(learner)) => {
+                learner.touch(core.local.touch(touches));
+            }
+            (message, Role::Looking) => read_only::message(core, message),
         }
     }
 
-    /// A notification's body from another server.
+    /// An election's message from another server.
     pub fn vote(&mut self, host: &mut dyn Host, from: Sid, body: &[u8]) -> Result<(), Fatal> {
+        let last = self.newest();
         if let Some(election) = &mut self.election {
-            election.receive(self.core.now, from, body, &mut self.effects);
+            election.receive(self.core.now, from, body, last, &mut self.effects);
         }
         self.run_election(host)
+    }
+
+    /// A datagram of an election from whomever; answers what to send back to where it came from.
+    pub fn datagram(
+        &mut self,
+        host: &mut dyn Host,
+        bytes: &[u8],
+    ) -> Result<Option<Vec<u8>>, Fatal> {
+        let (now, last) = (self.core.now, self.newest());
+        let election = self.election.as_mut();
+        let answer = election.and_then(|it| it.datagram(now, bytes, last, &mut self.effects));
+        self.run_election(host)?;
+        Ok(answer)
+    }
+
+    /// What this server names as its newest transaction in votes: the last that it has proposed, or has in its tree.
+    fn newest(&self) -> Zxid {
+        let last = match &self.role {
+            Role::Leading(leader) => leader.proposed().max(self.core.db.last()),
+            _ => self.core.db.last(),
+        };
+        weight_of(last, self.core.epochs.current)
     }
 
     /// A server could not be dialled for a vote.
@@ -320,7 +375,17 @@ impl Peer {
         if let Some(election) = &mut self.election {
             election.tick(self.core.now, host.votes_delivered(), &mut self.effects);
         }
-        self.run_election(host)
+        self.run_election(host)?;
+        if self.is_looking() && self.core.now >= self.read_only_at {
+            self.read_only_at = MonoMs::MAX;
+            self.read_only = true;
+            tracing::warn!("no quorum: serving clients that read only, until there is one");
+            self.follow_role(host);
+        }
+        if self.serving {
+            self.core.expire_local();
+        }
+        Ok(())
     }
 
     /// When something is due by the clock, in milliseconds as [`Peer::set_time`] is given them.
@@ -328,10 +393,12 @@ impl Peer {
         let role = match &self.role {
             Role::Leading(leader) => leader.next_due(&self.core),
             Role::Learning(learner) => learner.next_due(),
-            Role::Looking => MonoMs::MAX,
+            Role::Looking => self.read_only_at,
         };
-        let election = self.election.as_ref().and_then(Election::next_due);
-        role.min(election.unwrap_or(MonoMs::MAX))
+        let election = self.election.as_ref().and_then(Voting::next_due);
+        let slack = self.core.options.touch_slack_ms;
+        let local = self.core.local.next_due().map(|due| due + slack);
+        role.min(election.unwrap_or(MonoMs::MAX)).min(local.unwrap_or(MonoMs::MAX))
     }
 
     /// Committed work waits for client cores to make room.
@@ -364,6 +431,8 @@ impl Peer {
 
     fn look(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         let init = InitialVote { zxid: self.core.db.last(), peer_epoch: self.core.epochs.current };
+        let delay_ms = self.core.options.local.read_only_after_ms;
+        self.read_only_at = delay_ms.map_or(MonoMs::MAX, |ms| self.core.now + ms);
         if let Some(election) = &mut self.election {
             election.look(self.core.now, init, &mut self.effects);
         }
@@ -390,6 +459,11 @@ impl Peer {
         state: PeerState,
         leader: Sid,
     ) -> Result<(), Fatal> {
+        if std::mem::take(&mut self.read_only) {
+            // Its readers come back once there is a leader.
+            self.suspend(host);
+            self.core.queue.forget_waiting();
+        }
         self.role = match state {
             PeerState::Leading => Role::Leading(Box::new(Leader::elected(&mut self.core, host)?)),
             PeerState::Following | PeerState::Observing => {
@@ -426,15 +500,20 @@ impl Peer {
         self.look(host)
     }
 
+    /// Nobody is served from here on: every client's connection is closed.
     fn suspend(&mut self, host: &mut dyn Host) {
         if std::mem::replace(&mut self.serving, false) {
             host.control_shards(ToShard::Suspend);
+            host.show_state(ServerState::Looking, self.core.db.tree.tree());
+            self.core.attached.clear();
+            self.core.local.clear();
         }
     }
 
     /// Client cores and operators are told what this server is now.
     fn follow_role(&mut self, host: &mut dyn Host) {
         let (state, serves, epoch) = match &self.role {
+            Role::Looking if self.read_only => (ServerState::ReadOnly, true, None),
             Role::Looking => (ServerState::Looking, false, None),
             Role::Leading(_) if self.core.options.standalone => {
                 (ServerState::Standalone, true, None)
@@ -452,8 +531,7 @@ impl Peer {
             return;
         }
         if !serves {
-            self.suspend(host);
-            return host.show_state(ServerState::Looking, self.core.db.tree.tree());
+            return self.suspend(host);
         }
         if let (Some(election), Some(epoch)) = (&mut self.election, epoch) {
             election.synchronised(epoch);
@@ -466,7 +544,8 @@ impl Peer {
             return;
         }
         let forward_sync = matches!(self.role, Role::Learning(_));
-        host.control_shards(ToShard::Serve(Serving { tree: tree.clone(), forward_sync }));
+        let serving = Serving { tree: tree.clone(), forward_sync, read_only: self.read_only };
+        host.control_shards(ToShard::Serve(serving));
     }
 }
 

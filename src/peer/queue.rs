@@ -40,8 +40,8 @@ pub(super) enum Pending {
         waiting: Waiting,
     },
     Item(Item),
-    /// A refusal without a transaction: answered with the zxid of its turn.
-    Refused {
+    /// An answer without a transaction, with the zxid of its turn.
+    Answered {
         to: ReplyTo,
         code: i32,
     },
@@ -152,7 +152,8 @@ impl ApplyQueue {
         Ok(())
     }
 
-    /// The order rule, writer's side: apply unseen, fill the mailboxes, only then make it visible.
+    /// The order rule, writer's side: apply unseen, fill the mailboxes, only then make it visible. A run of nothing but
+    /// answers leaves the tree alone, and its readers undisturbed.
     fn apply_run(
         &mut self,
         db: &mut Database,
@@ -160,7 +161,6 @@ impl ApplyQueue {
         host: &mut dyn Host,
     ) -> Result<(), Fatal> {
         let mut batch = CommitBatch { zxid: db.tree.tree().applied(), ..Default::default() };
-        db.tree.begin();
         let mut run = 0;
         while run < APPLY_RUN_MAX && batch.bytes.len() < APPLY_RUN_BYTES_MAX && self.next_is_ready()
         {
@@ -172,7 +172,9 @@ impl ApplyQueue {
         if !batch.items.is_empty() {
             host.to_shards(&Arc::new(batch));
         }
-        db.tree.publish(zxid);
+        if db.tree.is_open() {
+            db.tree.publish(zxid);
+        }
         host.wake_shards();
         Ok(())
     }
@@ -193,7 +195,7 @@ impl ApplyQueue {
         };
         let (proposal, waiting) = match next {
             Pending::Txn { proposal, waiting } => (proposal, waiting),
-            Pending::Refused { to, code } => {
+            Pending::Answered { to, code } => {
                 batch.items.push(reply(to, batch.zxid, code, 0..0));
                 return Ok(());
             }
@@ -207,6 +209,9 @@ impl ApplyQueue {
                 return Ok(());
             }
         };
+        if !db.tree.is_open() {
+            db.tree.begin();
+        }
         let zxid = proposal.zxid;
         let closed = db
             .applier

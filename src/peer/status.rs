@@ -21,8 +21,10 @@ pub struct PeerStatus {
     pub learners: usize,
     /// Syncs of learners that wait for a commit.
     pub pending_syncs: usize,
-    /// On a learner: every session with its timeout in milliseconds; asked for by `dump` alone.
+    /// On a learner and without a quorum: every session with its timeout in milliseconds; asked for by `dump` alone.
     pub session_timeouts: Vec<(SessionId, i32)>,
+    /// Sessions that only this server knows; `None` where there are none by configuration.
+    pub local_sessions: Option<usize>,
     pub leader: Option<Sid>,
     pub epoch: i64,
 }
@@ -40,8 +42,13 @@ impl Peer {
             sessions_expired: core.sessions_expired,
             outstanding: core.queue.len(),
             epoch: core.epochs.current,
+            local_sessions: core.local.is_enabled().then(|| core.local.tracker().len()),
             ..PeerStatus::default()
         };
+        if lists && !matches!(self.role, Role::Leading(_)) {
+            status.session_timeouts = core.db.sessions.iter().collect();
+            status.session_timeouts.sort_unstable();
+        }
         match &self.role {
             Role::Leading(leader) => {
                 let (followers, observers) = leader.synced_learners();
@@ -53,10 +60,6 @@ impl Peer {
             }
             Role::Learning(learner) => {
                 status.leader = Some(learner.leader());
-                if lists {
-                    status.session_timeouts = core.db.sessions.iter().collect();
-                    status.session_timeouts.sort_unstable();
-                }
             }
             Role::Looking => {}
         }
@@ -66,6 +69,11 @@ impl Peer {
     /// Sessions by the time at which they end, for `dump`.
     pub fn session_buckets(&self) -> Vec<crate::session::SessionBucket> {
         self.core.db.sessions.dump()
+    }
+
+    /// The same of the sessions that only this server knows.
+    pub fn local_session_buckets(&self) -> Vec<crate::session::SessionBucket> {
+        self.core.local.tracker().dump()
     }
 
     /// The state of the tree, for tests that compare servers.

@@ -4,9 +4,10 @@
 use super::batch::{CommitBatch, Item};
 use super::messages::ConnToken;
 use super::owners::{parent_or_root, raw_owner};
-use crate::base::{MonoMs, SessionId, Zxid};
+use crate::base::tally::{KeyedTallies, Samples};
+use crate::base::{MonoMs, SessionId, WallMs, Zxid};
 use crate::session::SessionTracker;
-use crate::tree::{Create, EventAcl, TreeWriter};
+use crate::tree::{Create, EventAcl, TreeWriter, path as paths};
 use crate::wire::jute::DecodeError;
 use crate::wire::multi::MultiHeader;
 use crate::wire::txn::{CreateTxn, MultiTxn, SetAclTxn, SetDataTxn, Txn, TxnHeader, decode_txn};
@@ -38,8 +39,14 @@ pub struct Applier {
     /// Sessions of which createSession / closeSession was applied.
     pub sessions_created: u64,
     pub sessions_closed: u64,
+    /// Milliseconds from a transaction's making to its applying here, by two servers' wall clocks.
+    pub propagation: Samples,
+    /// Bytes written under each top-level node.
+    pub written: KeyedTallies,
     /// Milliseconds on the server's clock; sessions made by transactions live from now.
     now: MonoMs,
+    /// Milliseconds since 1970, as transactions carry them.
+    wall: WallMs,
     /// During recovery nobody watches and nobody waits.
     quiet: bool,
     /// Comparing digests is suspended below this zxid (a fuzzy snapshot, disk-format 5.3).
@@ -60,9 +67,23 @@ impl Applier {
         Applier { unsettled: true, ..self }
     }
 
-    /// The clock is read at the edge.
-    pub fn set_now(&mut self, now: MonoMs) {
+    /// The clocks are read at the edge.
+    pub fn set_now(&mut self, now: MonoMs, wall: WallMs) {
         self.now = now;
+        self.wall = wall;
+    }
+
+    /// `srst`.
+    pub fn reset_counts(&mut self) {
+        self.digest_mismatches = 0;
+        self.propagation = Samples::default();
+        self.written = KeyedTallies::default();
+    }
+
+    /// Goes on counting where another left off.
+    pub fn take_counts(&mut self, from: &mut Applier) {
+        self.propagation = std::mem::take(&mut from.propagation);
+        self.written = std::mem::take(&mut from.written);
     }
 
     /// Recovery is over.
@@ -98,7 +119,8 @@ impl Applier {
     ) -> Result<Option<SessionId>, DecodeError> {
         let (header, txn, digest) = decode_txn(bytes)?;
         let mut closed = None;
-        let mut run = Run { tree, batch, header, quiet: self.quiet };
+        let written = &mut self.written;
+        let mut run = Run { tree, batch, header, quiet: self.quiet, written };
         match txn {
             Txn::Multi(multi) => run.multi(&multi, reply)?,
             Txn::CreateSession { timeout_ms } => {
@@ -109,7 +131,8 @@ impl Applier {
                 self.sessions_closed += 1;
                 sessions.remove(header.session);
                 closed = Some(header.session);
-                run.close_session(paths.map(|list| list.iter()));
+                // A null path names no node.
+                run.close_session(paths.map(|list| list.iter().flatten()));
                 run.reply(reply, 0, |_| {});
             }
             Txn::Error { err } => run.reply(reply, err, |_| {}),
@@ -117,6 +140,11 @@ impl Applier {
                 let result = run.single(&single);
                 run.answer(reply, result);
             }
+        }
+        // Of clocks that differ too much there is nothing to learn.
+        let age = self.wall - header.time;
+        if !self.quiet && age >= 0 {
+            self.propagation.add(age);
         }
         if let Some(digest) = digest
             && header.zxid >= self.digests_from
@@ -136,6 +164,7 @@ struct Run<'r> {
     batch: &'r mut CommitBatch,
     header: TxnHeader,
     quiet: bool,
+    written: &'r mut KeyedTallies,
 }
 
 impl Run<'_> {
@@ -165,6 +194,7 @@ impl Run<'_> {
             parent_cversion: txn.parent_cversion,
         })?;
         if !self.quiet {
+            self.count_written(txn.path, txn.data);
             let parent = parent_or_root(txn.path);
             let (node_acl, parent_acl) = (self.acl_of(txn.path), self.acl_of(parent));
             self.event(EventType::NodeCreated, txn.path, node_acl);
@@ -180,6 +210,7 @@ impl Run<'_> {
         let zxid = self.header.zxid;
         let deleted = self.tree.delete(path, zxid)?;
         if !self.quiet {
+            self.count_written(path, None);
             let range = self.batch.put(path);
             self.batch.items.push(Item::Deleted { path: range, zxid, acl: deleted.node });
             let parent = parent_or_root(path);
@@ -192,6 +223,7 @@ impl Run<'_> {
         let (zxid, time) = (self.header.zxid, self.header.time);
         let stat = self.tree.set_data(txn.path, txn.data, txn.version, zxid, time)?;
         if !self.quiet {
+            self.count_written(txn.path, txn.data);
             let acl = self.acl_of(txn.path);
             self.event(EventType::NodeDataChanged, txn.path, acl);
         }
@@ -252,6 +284,12 @@ impl Run<'_> {
     fn event(&mut self, event: EventType, path: &[u8], acl: EventAcl) {
         let path = self.batch.put(path);
         self.batch.items.push(Item::Event { event, path, zxid: self.header.zxid, acl });
+    }
+
+    fn count_written(&mut self, path: &[u8], data: Option<&[u8]>) {
+        if let Some(top) = paths::top(path) {
+            self.written.add(top, (path.len() + data.map_or(0, <[u8]>::len)) as i64);
+        }
     }
 
     fn acl_of(&self, path: &[u8]) -> EventAcl {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::batch::CommitBatch;
 use crate::auth::Identities;
-use crate::base::SessionId;
 use crate::base::slab::Key;
+use crate::base::{MonoMs, SessionId};
 use crate::session::Touch;
 use crate::tree::Tree;
 
@@ -33,6 +33,8 @@ pub struct WriteRequest {
 #[derive(Debug, Default)]
 pub struct RequestBatch {
     pub shard: u16,
+    /// Milliseconds, when it was sent.
+    pub sent_at: MonoMs,
     pub bytes: Vec<u8>,
     pub requests: Vec<WriteRequest>,
 }
@@ -56,6 +58,8 @@ pub enum ToZab {
     Touches(Vec<Touch>),
     /// Fill in this core's part of a report.
     Report(Arc<dyn Report>),
+    /// `srst`: begin to count anew.
+    ResetCounts,
     /// A leader's snapshot is in place on disk, or why it is not.
     SnapshotAdopted(Result<(), String>),
     /// Finish what is in the log, then stop.
@@ -75,6 +79,8 @@ pub enum ToShard {
     Serve(Serving),
     /// `crst`: forget what connections have done so far.
     ResetConnectionStats,
+    /// `srst`: begin to count anew.
+    ResetCounts,
     /// Close every connection and stop.
     Shutdown,
 }
@@ -85,11 +91,18 @@ pub struct Serving {
     pub tree: Arc<Tree>,
     /// A learner's sync goes to the leader, in order with the writes of its session.
     pub forward_sync: bool,
+    /// There is no quorum: only for clients that said that they read.
+    pub read_only: bool,
 }
 
 impl std::fmt::Debug for Serving {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Serving(at {}, forward_sync {})", self.tree.applied(), self.forward_sync)
+        let Serving { tree, forward_sync, read_only } = self;
+        write!(
+            f,
+            "Serving(at {}, forward_sync {forward_sync}, read_only {read_only})",
+            tree.applied()
+        )
     }
 }
 
@@ -98,6 +111,9 @@ impl std::fmt::Debug for Serving {
 pub trait Report: Send + Sync + std::fmt::Debug {
     /// Whether lists of connections, watches and sessions are wanted: they are dear on a large server.
     fn wants_lists(&self) -> bool;
+
+    /// Whether everything counted is wanted: some ten KiB from each core.
+    fn wants_counts(&self) -> bool;
 
     fn add(&self, part: Box<dyn std::any::Any + Send>);
 }

@@ -70,6 +70,9 @@ pub struct Outstanding {
     by_path: HashMap<Arc<[u8]>, Entry, ahash::RandomState>,
     /// Which change touched what, in zxid order, so that applying removes exactly what it made true.
     order: VecDeque<(Zxid, Arc<[u8]>)>,
+    /// Changes that became outstanding, and those that were applied.
+    pub queued: u64,
+    pub removed: u64,
     /// While a multi is validated: what its changes replaced, for the case that it fails.
     undo: Option<Vec<Replaced>>,
 }
@@ -107,6 +110,7 @@ impl Outstanding {
             Some((key, _)) => key.clone(),
             None => Arc::from(path),
         };
+        self.queued += 1;
         self.order.push_back((zxid, key.clone()));
         let before = self.by_path.insert(key.clone(), Entry { zxid, record });
         if let Some(undo) = &mut self.undo {
@@ -136,6 +140,7 @@ impl Outstanding {
     pub fn applied(&mut self, zxid: Zxid) {
         while self.order.front().is_some_and(|(first, _)| *first <= zxid) {
             let Some((_, path)) = self.order.pop_front() else { return };
+            self.removed += 1;
             if self.by_path.get(&path).is_some_and(|entry| entry.zxid <= zxid) {
                 self.by_path.remove(&path);
             }

@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::outstanding::{Outstanding, OwnedAcl, Record};
 use crate::auth::{Auth, Identities};
+use crate::base::tally::KeyedTallies;
 use crate::base::{SessionId, WallMs, Zxid};
 use crate::session::SessionTracker;
 use crate::tree::{TreeWriter, Violation, digest, path as paths};
@@ -23,6 +24,9 @@ pub struct Write<'a> {
     pub op: i32,
     pub body: &'a [u8],
     pub identities: &'a Identities,
+    /// Its session is known to the server that asks and to no other: it is not in the tracker, and an ephemeral of it
+    /// is refused with this code (reference: data-model 11.5).
+    pub local: Option<ErrorCode>,
 }
 
 /// What became of a write.
@@ -72,8 +76,28 @@ pub struct Prep {
     digest: u64,
     /// Where failures of one request that are no protocol answer are kept for the log line.
     undecodable: u64,
+    counts: PrepCounts,
     /// When a soft quota was last complained of.
     soft_quota_warned: WallMs,
+}
+
+/// What validation has counted.
+#[derive(Clone, Debug, Default)]
+pub struct PrepCounts {
+    /// Changes that became outstanding, and those that were applied.
+    pub changes_queued: u64,
+    pub changes_removed: u64,
+    /// Hard quotas that refused something, by top-level node.
+    pub quotas_exceeded: KeyedTallies,
+}
+
+impl PrepCounts {
+    /// Adds another's.
+    pub fn merge(&mut self, other: &PrepCounts) {
+        self.changes_queued += other.changes_queued;
+        self.changes_removed += other.changes_removed;
+        self.quotas_exceeded.merge(&other.quotas_exceeded);
+    }
 }
 
 /// Soft quotas only warn, and not more often than this.
@@ -91,6 +115,7 @@ impl Prep {
             last,
             digest,
             undecodable: 0,
+            counts: PrepCounts::default(),
             soft_quota_warned: 0,
         }
     }
@@ -103,6 +128,14 @@ impl Prep {
     /// Requests so far that could not be decoded.
     pub fn undecodable(&self) -> u64 {
         self.undecodable
+    }
+
+    /// What was counted since this was asked last.
+    pub fn take_counts(&mut self) -> PrepCounts {
+        let mut counts = std::mem::take(&mut self.counts);
+        counts.changes_queued = std::mem::take(&mut self.outstanding.queued);
+        counts.changes_removed = std::mem::take(&mut self.outstanding.removed);
+        counts
     }
 
     /// Everything up to `zxid` has been applied.
@@ -170,6 +203,14 @@ impl Prep {
         op.is_some_and(|op| super::prep_ops::Decoded::decode(op, body).is_ok())
     }
 
+    /// Whether a request makes a node that goes with its session; what cannot be decoded makes none.
+    pub fn makes_ephemeral(op: i32, body: &[u8]) -> bool {
+        let op = OpCode::from_code(op)
+            .filter(|op| matches!(op, OpCode::Create | OpCode::Create2 | OpCode::Multi));
+        let decoded = op.and_then(|op| super::prep_ops::Decoded::decode(op, body).ok());
+        decoded.is_some_and(|decoded| decoded.makes_ephemeral())
+    }
+
     /// A createSession transaction; the id was made by the session tracker.
     pub fn create_session(
         &mut self,
@@ -196,7 +237,9 @@ impl Prep {
 
     fn may_act(&self, cx: &PrepContext<'_>, write: &Write<'_>) -> bool {
         let closing = cx.sessions.is_closing(write.session);
-        cx.sessions.contains(write.session) && (!closing || write.op == OpCode::CloseSession.code())
+        write.local.is_some()
+            || cx.sessions.contains(write.session)
+                && (!closing || write.op == OpCode::CloseSession.code())
     }
 
     fn next_header(&mut self, cx: &PrepContext<'_>, write: &Write<'_>) -> TxnHeader {
@@ -218,6 +261,12 @@ impl Prep {
     fn put_digest(&self, out: &mut Vec<u8>) {
         if self.options.digest_enabled {
             TxnDigest { version: DIGEST_VERSION, tree: self.digest }.encode(out);
+        }
+    }
+
+    pub(super) fn count_exceeded_quota(&mut self, path: &[u8]) {
+        if let Some(top) = paths::top(path) {
+            self.counts.quotas_exceeded.add(top, 1);
         }
     }
 

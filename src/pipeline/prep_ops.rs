@@ -57,6 +57,23 @@ impl<'a> Decoded<'a> {
         })
     }
 
+    /// Whether a node that goes with its session is among what it makes.
+    pub(super) fn makes_ephemeral(&self) -> bool {
+        let makes = |request: &CreateRequest<'_>| {
+            let plain = matches!(request.op, OpCode::Create | OpCode::Create2);
+            plain
+                && create_flags::is_known(request.flags)
+                && create_flags::is_ephemeral(request.flags)
+        };
+        match self {
+            Decoded::Create(request) => makes(request),
+            Decoded::Multi(ops) => {
+                ops.iter().any(|op| matches!(op, MultiOp::Create(request) if makes(request)))
+            }
+            _ => false,
+        }
+    }
+
     /// Validates and appends the record. The outstanding changes and the running digest are those after the
     /// transaction when it succeeds, and untouched when it does not.
     pub(super) fn prepare(
@@ -139,6 +156,11 @@ impl Prep {
         out: &mut Vec<u8>,
     ) -> Result<(), Refusal> {
         let mode = create_mode(self, request)?;
+        if mode == CreateMode::Ephemeral
+            && let Some(code) = write.local
+        {
+            return Err(code);
+        }
         let path = path_for_create(request.path)?;
         let acl = cx.auth.fixup_acl(request.acl, write.identities)?;
         let parent_path = parent_or_root(path);
@@ -394,7 +416,10 @@ impl Prep {
             return Ok(());
         }
         match cx.tree.quota_check(path, count, bytes)? {
-            Some(violation) if violation.hard => Err(ErrorCode::QuotaExceeded),
+            Some(violation) if violation.hard => {
+                self.count_exceeded_quota(path);
+                Err(ErrorCode::QuotaExceeded)
+            }
             Some(violation) => {
                 self.warn_of_soft_quota(cx.now, &violation);
                 Ok(())

@@ -2,12 +2,15 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::commands::Commands;
 use super::config_auth::AuthProvider;
 use super::profile::Pin;
-use super::{Config, ExitCode, Loaded, listen, members, preflight, restore, signals};
+use super::{
+    Config, ExitCode, Loaded, limits, listen, members, preflight, restore, signals, unserved,
+};
 use crate::auth::{Auth, AuthConfig, DigestAlgorithm};
 use crate::base::MonoMs;
 use crate::base::limits::{SHARD_MAILBOX_SLOTS, ZAB_INBOX_SLOTS};
@@ -18,11 +21,8 @@ use crate::peer::{Fatal, Recovered};
 use crate::pipeline::Mailbox;
 use crate::pipeline::messages::{ToShard, ToZab};
 use crate::shard::runtime::{self, RunningShard, RuntimeOptions, ShardWaker};
-use crate::shard::{Admission, Links, ShardCounters, ShardOptions};
+use crate::shard::{Links, ShardCounters, ShardOptions};
 use crate::storage::{DataLayout, LogOptions};
-
-/// Free bytes below which the disk is called nearly full.
-const DISK_RESERVE_BYTES: u64 = 64 << 20;
 
 /// Runs a server until it is told to stop or cannot go on.
 pub fn run(loaded: Loaded) -> ExitCode {
@@ -39,39 +39,12 @@ pub fn run(loaded: Loaded) -> ExitCode {
         );
         return ExitCode::Invocation;
     }
-    warn_of_the_unserved(&config);
+    unserved::warn(&config);
     match start(&config) {
         Ok(server) => server.run_to_end(),
         Err((code, text)) => {
             tracing::error!("{text}");
             code
-        }
-    }
-}
-
-/// Settings that are read and have no effect in this version: each gets one line.
-fn warn_of_the_unserved(config: &Config) {
-    let (throttle, peers) = (&config.throttle, &config.peers);
-    let ensemble = config.ensemble.is_some();
-    let unserved = [
-        ("request_throttle_max_requests", throttle.requests_max > 0),
-        ("throttled_op_wait_time", throttle.throttled_op_wait_ms > 0),
-        ("largeRequestThreshold", throttle.large_request_bytes_min > 0),
-        ("connection_throttle_tokens", throttle.connection_tokens > 0),
-        ("enableEagerACLCheck", config.auth.eager_acl_check),
-        ("quorum.auth.enableSasl", config.peers.sasl),
-        ("java.security.auth.login.config (SASL)", config.auth.jaas_file.is_some()),
-        ("audit.enable", config.observability.audit),
-        ("client.portUnification (TLS)", config.client_tls.port_unification),
-        ("readonlymode.enabled", config.clients.read_only_mode),
-        ("reconfigEnabled", ensemble && peers.reconfig_enabled),
-        ("localSessionsEnabled", ensemble && peers.local_sessions),
-        ("observerMasterPort", ensemble && peers.observer_master_port > 0),
-        ("oraclePath", ensemble && peers.oracle_path.is_some()),
-    ];
-    for (key, is_set) in unserved {
-        if is_set {
-            tracing::warn!("{key} is set and has no effect in this version");
         }
     }
 }
@@ -87,6 +60,24 @@ struct RunningServer {
     mailboxes: Vec<Arc<Mailbox<ToShard>>>,
     shards: Vec<RunningShard>,
     core: std::thread::JoinHandle<CoreExit>,
+    ends: Receiver<End>,
+}
+
+/// Why the server stops.
+enum End {
+    Signal(i32),
+    /// The Zab core's thread is over: its exit says why.
+    Core,
+}
+
+/// Says so when it is dropped, however the thread that has it ends.
+struct TellEnd(Sender<End>);
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        // Nobody listens any more when the server stops anyway.
+        let _ = self.0.send(End::Core);
+    }
 }
 
 fn start(config: &Config) -> Result<RunningServer, Failed> {
@@ -117,9 +108,10 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
         .collect();
     let counters: Vec<_> = wakers.iter().map(|_| Arc::new(ShardCounters::default())).collect();
     let state = Arc::new(SharedState::new(restored.tree.tree().clone()));
+    let admission = Arc::new(limits::admission(config, epoch));
     let commands = Arc::new(Commands::new(
         config,
-        state.clone(),
+        (state.clone(), admission.clone()),
         to_zab.clone(),
         mailboxes.clone(),
         counters.clone(),
@@ -127,8 +119,9 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
     ));
     let tree = restored.tree.tree().clone();
     let around = Around { auth: &auth, inbox: &to_zab, mailboxes: &mailboxes, wake, state, epoch };
-    let core = start_core(config, layout, restored, around)?;
-    let admission = Arc::new(Admission::default());
+    let (tell, ends) = channel();
+    await_signals(tell.clone()).map_err(unexpected)?;
+    let core = start_core(config, layout, restored, around, TellEnd(tell))?;
     let mut shards = Vec::new();
     for (id, listeners) in listeners.into_iter().enumerate() {
         let links = Links {
@@ -149,7 +142,20 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
         shards.push(shard);
     }
     say_ready(config, &addresses);
-    Ok(RunningServer { to_zab, mailboxes, shards, core })
+    Ok(RunningServer { to_zab, mailboxes, shards, core, ends })
+}
+
+/// Signals come in on a thread of their own, so that the main thread can wait for the Zab core's end as well.
+fn await_signals(tell: Sender<End>) -> std::io::Result<()> {
+    let wait = move || {
+        let signal = loop {
+            if let Some(signal) = signals::wait() {
+                break signal;
+            }
+        };
+        let _ = tell.send(End::Signal(signal));
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(|_| ())
 }
 
 /// What the machine offers, and whether it is enough.
@@ -183,6 +189,7 @@ fn start_core(
     layout: DataLayout,
     restored: Recovered,
     around: Around<'_>,
+    tell: TellEnd,
 ) -> Result<std::thread::JoinHandle<CoreExit>, Failed> {
     let storage = &config.storage;
     let zxid = restored.tree.tree().applied();
@@ -208,7 +215,11 @@ fn start_core(
     };
     restore::start_purge(config, &layout);
     let core = ZabCore::new(core_options(config), parts).map_err(unexpected)?;
-    std::thread::Builder::new().name("zab".into()).spawn(move || core.run()).map_err(unexpected)
+    let run = move || {
+        let _tell = tell;
+        core.run()
+    };
+    std::thread::Builder::new().name("zab".into()).spawn(run).map_err(unexpected)
 }
 
 fn disk(config: &Config, layout: &DataLayout, inbox: &Arc<Mailbox<ToZab>>, epoch: Instant) -> Disk {
@@ -253,7 +264,7 @@ fn log_options(config: &Config) -> LogOptions {
         prealloc_bytes: storage.pre_alloc_kib.max(0) as u64 * 1024,
         force_sync: storage.force_sync,
         size_limit_bytes: limit.map(|kib| kib * 1024),
-        reserve_bytes: DISK_RESERVE_BYTES,
+        reserve_bytes: config.profile.disk_reserve_bytes,
         direct: true,
     }
 }
@@ -277,6 +288,9 @@ fn shard_options(config: &Config) -> ShardOptions {
         out_bytes_high: profile.client_out_bytes_high,
         out_bytes_max: profile.client_out_bytes_max,
         read_chunk_bytes: profile.client_read_chunk_bytes,
+        throttle: limits::throttle(config),
+        // On a server of its own the check that follows is the same one.
+        eager_acl: config.auth.eager_acl_check && config.ensemble.is_some(),
     }
 }
 
@@ -399,15 +413,10 @@ fn say_ready(config: &Config, addresses: &[SocketAddr]) {
 impl RunningServer {
     /// Waits for a signal or the end of the Zab core.
     fn run_to_end(self) -> ExitCode {
-        loop {
-            if let Some(signal) = signals::wait(1) {
-                tracing::info!("signal {signal}: stopping");
-                return self.stop();
-            }
-            if self.core.is_finished() {
-                return self.stop();
-            }
+        if let Ok(End::Signal(signal)) = self.ends.recv() {
+            tracing::info!("signal {signal}: stopping");
         }
+        self.stop()
     }
 
     /// Client cores first, so that no request is taken that will not be answered; then the log is finished.

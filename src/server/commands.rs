@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Config;
 use super::config::Ensemble;
+use super::metrics;
 use super::process;
 use super::server_lines::PeerType;
 use crate::admin::four_letter::report::{
@@ -17,7 +18,6 @@ use crate::admin::four_letter::report::{
     TRACE_MASK_DEFAULT, WatchesReport,
 };
 use crate::admin::four_letter::{Request, Whitelist, answer};
-use crate::admin::metrics::{Basic, Counter, Summary};
 use crate::base::limits::SHARD_MAILBOX_CONTROL_SLOTS;
 use crate::base::{SessionId, WallMs};
 use crate::ensemble::{SharedState, ZabReport};
@@ -26,9 +26,11 @@ use crate::pipeline::Mailbox;
 use crate::pipeline::messages::{Report, ToShard, ToZab};
 use crate::shard::runtime::wall_ms;
 use crate::shard::{
-    CommandHandler, ConnReport, CounterSnapshot, PendingAnswer, ShardCounters, ShardReport,
+    Admission, CommandHandler, ConnReport, CounterSnapshot, PendingAnswer, ShardCounters,
+    ShardReport,
 };
 use crate::tree::Tree;
+use crate::watch::NULL_PATH;
 use crate::wire::OpCode;
 use crate::wire::four_letter::FourLetterWord;
 
@@ -42,11 +44,16 @@ struct Gather {
     expected: usize,
     until: Instant,
     lists: bool,
+    counts: bool,
 }
 
 impl Report for Gather {
     fn wants_lists(&self) -> bool {
         self.lists
+    }
+
+    fn wants_counts(&self) -> bool {
+        self.counts
     }
 
     fn add(&self, part: Box<dyn Any + Send>) {
@@ -62,6 +69,7 @@ fn wants_lists(word: FourLetterWord) -> bool {
 /// What does not change while the server runs, and the ways to the cores. Shared by the client cores.
 struct Shared {
     state: Arc<SharedState>,
+    admission: Arc<Admission>,
     counters: Vec<Arc<ShardCounters>>,
     whitelist: Whitelist,
     conf: ConfReport,
@@ -84,7 +92,7 @@ pub struct Commands {
 impl Commands {
     pub fn new(
         config: &Config,
-        state: Arc<SharedState>,
+        (state, admission): (Arc<SharedState>, Arc<Admission>),
         to_zab: Arc<Mailbox<ToZab>>,
         mailboxes: Vec<Arc<Mailbox<ToShard>>>,
         counters: Vec<Arc<ShardCounters>>,
@@ -96,6 +104,7 @@ impl Commands {
             Whitelist::new(&config.clients.four_letter_whitelist, config.clients.read_only_mode);
         let shared = Shared {
             state,
+            admission,
             counters,
             whitelist,
             conf: conf_report(config, &snap_dir, &log_dir),
@@ -112,10 +121,10 @@ impl Commands {
     fn act(&self, request: &Request) {
         match request.word {
             FourLetterWord::Crst => self.tell_shards(&ToShard::ResetConnectionStats),
+            // The answer waits until every core has come to it.
             FourLetterWord::Srst => {
-                for counters in &self.shared.counters {
-                    counters.reset();
-                }
+                self.tell_shards(&ToShard::ResetCounts);
+                let _ = self.to_zab.push(ToZab::ResetCounts);
             }
             FourLetterWord::Stmk => {
                 if let Some(mask) = request.trace_mask {
@@ -168,6 +177,8 @@ fn quorum_conf(config: &Config, ensemble: &Ensemble) -> QuorumConf {
     QuorumConf {
         init_limit_ticks: config.peers.init_limit_ticks,
         sync_limit_ticks: config.peers.sync_limit_ticks,
+        // The one that runs.
+        election_alg: if config.peers.election_alg == 0 { 0 } else { 3 },
         election_port: address.map_or(0, |address| address.election_port),
         quorum_port: address.map_or(0, |address| address.quorum_port),
         observer: ensemble.peer_type == PeerType::Observer,
@@ -192,6 +203,7 @@ impl CommandHandler for Commands {
             expected: if asks_cores { self.mailboxes.len() + 1 } else { 0 },
             until: Instant::now() + PATIENCE,
             lists: wants_lists(word),
+            counts: Parts::of(word).metrics,
         });
         if asks_cores {
             self.tell_shards(&ToShard::Report(gather.clone()));
@@ -282,7 +294,8 @@ impl Shared {
         if parts.metrics {
             report.monitor = self.monitor(&counters, zab, bytes, ephemerals);
             self.fill_quorum(&mut report.monitor, state, zab);
-            Shared::fill_metrics(&mut report, zab);
+            metrics::fill(&mut report, shards, zab);
+            report.monitor.quotas = metrics::quotas(&tree);
         }
         report
     }
@@ -323,32 +336,14 @@ impl Shared {
             ephemerals_count: ephemerals as i64,
             approximate_data_bytes: data_bytes as i64,
             global_sessions: zab.peer.sessions as i64,
+            local_sessions: zab.peer.local_sessions.unwrap_or_default() as i64,
             open_file_descriptors: open,
             max_file_descriptors: max,
             auth_failed: counters.auth_failed as i64,
             uptime_ms: self.epoch.elapsed().as_millis() as i64,
+            connection_drop_probability: self.admission.connection_drop_chance(),
             ..MonitorReport::default()
         }
-    }
-
-    fn fill_metrics(report: &mut ServerReport, zab: &ZabReport) {
-        let metrics = &mut report.metrics;
-        metrics.count(Counter::DigestMismatches, zab.peer.digest_mismatches as i64);
-        metrics.count(Counter::Commit, zab.peer.applied as i64);
-        metrics.count(Counter::StaleSessionsExpired, zab.peer.sessions_expired as i64);
-        let ms = |us: u64| (us / 1000) as i64;
-        let fsync = Summary {
-            min: ms(zab.flush_us_min),
-            max: ms(zab.flush_us_max),
-            count: zab.flushes as i64,
-            sum: ms(zab.flush_us),
-        };
-        metrics.merge_basic(Basic::FsyncTime, &fsync);
-        let last = zab.last_snapshot_ms as i64;
-        let taken = zab.snapshots_taken as i64;
-        let snapshots =
-            Summary { min: last, max: last, count: taken, sum: zab.snapshot_ms_total as i64 };
-        metrics.merge_basic(Basic::SnapshotTime, &snapshots);
     }
 }
 
@@ -394,16 +389,18 @@ fn digests(zab: &ZabReport) -> Vec<DigestReport> {
 }
 
 fn sessions(state: ServerState, zab: &ZabReport) -> SessionsReport {
-    if matches!(state, ServerState::Following | ServerState::Observing) {
-        let global = zab.peer.session_timeouts.iter();
-        let global = global.map(|(id, timeout_ms)| (*id, i64::from(*timeout_ms))).collect();
-        return SessionsReport::Learner { local: None, global };
-    }
     let bucket = |(due, ids): &(WallMs, Vec<SessionId>)| ExpiryBucket {
         expires_wall_ms: *due,
         items: ids.clone(),
     };
-    SessionsReport::Tracker { local: None, global: zab.expiry.iter().map(bucket).collect() }
+    let local = zab.peer.local_sessions;
+    let local = local.map(|_| zab.local_expiry.iter().map(bucket).collect());
+    if !matches!(state, ServerState::Leading | ServerState::Standalone) {
+        let global = zab.peer.session_timeouts.iter();
+        let global = global.map(|(id, timeout_ms)| (*id, i64::from(*timeout_ms))).collect();
+        return SessionsReport::Learner { local, global };
+    }
+    SessionsReport::Tracker { local, global: zab.expiry.iter().map(bucket).collect() }
 }
 
 /// Connections by the second at which they would be idle for too long.
@@ -427,7 +424,9 @@ fn watches(shards: &[ShardReport]) -> WatchesReport {
         report.connections += watches.watchers as i64;
         report.total += watches.total as i64;
         for (path, session) in &watches.entries {
-            let path = String::from_utf8_lossy(path).into_owned();
+            let null = path == NULL_PATH;
+            let path =
+                if null { "null".into() } else { String::from_utf8_lossy(path).into_owned() };
             by_session.entry(*session).or_default().push(path.clone());
             by_path.entry(path).or_default().push(*session);
         }

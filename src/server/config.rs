@@ -387,10 +387,20 @@ fn check_weights(reader: &mut Reader<'_>, config: &mut Config) {
 
 fn check_peers(reader: &mut Reader<'_>, config: &mut Config) {
     let peers = &mut config.peers;
-    if reader.plain_int("electionAlg", 3) != 3
-        && let Some(found) = reader.find("electionAlg")
-    {
-        reader.problem(&found, "Invalid electionAlg value. Only 3 is supported.", "3");
+    match peers.election_alg {
+        3 => {}
+        0 => reader.warn(
+            "electionAlg=0: servers vote by datagrams to the quorum ports; every server of the ensemble \
+             must say so, and Apache ZooKeeper 3.6 and later cannot take part",
+        ),
+        alg @ 1..=2 => reader.warn(format!(
+            "electionAlg={alg} was replaced by FastLeaderElection (electionAlg=3), which this server runs"
+        )),
+        _ => {
+            if let Some(found) = reader.find("electionAlg") {
+                reader.problem(&found, "Invalid electionAlg value. Only 3 is supported.", "0 to 3");
+            }
+        }
     }
     if peers.election_bind_retries_max < 0 {
         peers.election_bind_retries_max = 3;

@@ -329,6 +329,7 @@ pub const KEYS: &[KeySpec] = &[
     own("ringkeeper.zab.spinUs"),
     own("ringkeeper.zab.ringDepth"),
     own("ringkeeper.zab.outstandingTxnsMax"),
+    own("ringkeeper.disk.reserveBytes"),
     own("ringkeeper.flush.batchMax"),
     own("ringkeeper.flush.delayUs"),
     own("ringkeeper.flush.bytesMax"),

@@ -278,6 +278,8 @@ settings! {
     Peers {
         init_limit_ticks: i32 = plain_int("initLimit", 0);
         sync_limit_ticks: i32 = plain_int("syncLimit", 0);
+        /// 0: the older election by datagrams; 1 to 3: FastLeaderElection.
+        election_alg: i32 = plain_int("electionAlg", 3);
         /// 0: the init limit.
         connect_to_learner_master_limit_ticks: i64 =
             int("connectToLearnerMasterLimit", 0, 0, MAX_I32);

@@ -138,7 +138,8 @@ fn errors_1_to_13() {
         ),
         ("dataDir=$D\nclientPort=65536", "port out of range:65536"),
         ("dataDir=$D\nclientPort=-1", "port out of range:-1"),
-        ("dataDir=$D\nelectionAlg=0", "Invalid electionAlg value. Only 3 is supported."),
+        ("dataDir=$D\nelectionAlg=4", "Invalid electionAlg value. Only 3 is supported."),
+        ("dataDir=$D\nelectionAlg=-1", "Invalid electionAlg value. Only 3 is supported."),
         ("dataDir=$D\npeerType=boss", "Unrecognised peertype: boss"),
         ("dataDir=$D\nmetricsProvider.className=x.Y", "metrics provider class was not found"),
     ];
@@ -148,6 +149,24 @@ fn errors_1_to_13() {
     }
     let error = error(&format!("{BASE}{}", THREE.replace("initLimit=10\nsyncLimit=5\n", "")));
     assert!(error.contains("initLimit is not set") && error.contains("syncLimit is not set"));
+}
+
+#[test]
+fn the_older_elections_are_named_once() {
+    for (alg, says) in [
+        ("0", Some("Apache ZooKeeper 3.6 and later cannot take part")),
+        ("1", Some("electionAlg=1 was replaced by FastLeaderElection")),
+        ("2", Some("electionAlg=2 was replaced by FastLeaderElection")),
+        ("3", None),
+    ] {
+        let site = Site::new(&format!("{BASE}electionAlg={alg}\n"));
+        let loaded = site.load().expect(alg);
+        assert_eq!(loaded.config.peers.election_alg.to_string(), alg);
+        let lines: Vec<_> =
+            loaded.warnings.iter().filter(|line| line.contains("electionAlg")).collect();
+        assert_eq!(lines.len(), usize::from(says.is_some()), "{lines:?}");
+        assert!(says.is_none_or(|says| lines[0].contains(says)), "{lines:?}");
+    }
 }
 
 #[test]

@@ -14,17 +14,22 @@ use crate::auth::Auth;
 use crate::base::{MonoMs, Sid};
 use crate::ensemble::Membership;
 use crate::ensemble::ports::{MemberAddress, PortOptions};
-use crate::peer::{Epochs, Peer, PeerOptions, PeerParts, Recovered};
+use crate::peer::{Epochs, LocalOptions, Peer, PeerOptions, PeerParts, Recovered};
 use crate::pipeline::prep::PrepOptions;
 use crate::session::SessionIds;
 use crate::storage::{DataLayout, epochs};
 use crate::zab::Quorum;
 use crate::zab::election::{Election, ElectionOptions, FINALIZE_MS};
+use crate::zab::leader_election::{LeaderElection, LeaderElectionOptions};
 use crate::zab::liveness::Limits;
 use crate::zab::quorums::Hierarchy;
+use crate::zab::voting::Voting;
 
 /// The server id in session ids of a standalone server (reference: client-protocol 4.7).
 const STANDALONE_SID: Sid = Sid(1);
+
+/// Milliseconds without a quorum before readers are served, at least (reference: zab 17).
+const READ_ONLY_DELAY_MS_MIN: i64 = 2000;
 
 type Failed = (ExitCode, String);
 
@@ -55,14 +60,7 @@ pub(super) fn peer(
     if config.ensemble.is_some() {
         stored = epochs::load(&layout.snap_dir, last)
             .map_err(|error| (ExitCode::Unexpected, error.to_string()))?;
-        election = Some(Election::new(ElectionOptions {
-            me: options.sid,
-            quorum: options.quorum.clone(),
-            config: options.config_text.clone(),
-            min_interval_ms: config.peers.notification_ms_min,
-            max_interval_ms: config.peers.notification_ms_max,
-            finalize_ms: FINALIZE_MS,
-        }));
+        election = Some(voting(config, &options));
     }
     // Sessions outlive a reboot of one member, and its clock since boot starts again.
     let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as MonoMs;
@@ -77,6 +75,25 @@ pub(super) fn peer(
         commit_log_count: config.storage.commit_log_count.max(0) as usize,
     };
     Ok(Peer::new(options, parts))
+}
+
+/// The election that the configuration says.
+fn voting(config: &Config, options: &PeerOptions) -> Voting {
+    let (me, quorum) = (options.sid, options.quorum.clone());
+    if config.peers.election_alg == 0 {
+        let clock = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64;
+        let seed = clock ^ u64::from(std::process::id());
+        return LeaderElection::new(LeaderElectionOptions::new(me, quorum), seed).into();
+    }
+    let options = ElectionOptions {
+        me,
+        quorum,
+        config: options.config_text.clone(),
+        min_interval_ms: config.peers.notification_ms_min,
+        max_interval_ms: config.peers.notification_ms_max,
+        finalize_ms: FINALIZE_MS,
+    };
+    Election::new(options).into()
 }
 
 fn peer_options(config: &Config) -> PeerOptions {
@@ -116,6 +133,21 @@ fn peer_options(config: &Config) -> PeerOptions {
         observer_logs: peers.observers_log(),
         leader_connect_delay_ms: peers.leader_connect_retry_ms,
         leader_serves: peers.leader_serves,
+        local: local_options(config),
+    }
+}
+
+/// Local sessions and read-only mode are for members of an ensemble.
+fn local_options(config: &Config) -> LocalOptions {
+    if config.ensemble.is_none() {
+        return LocalOptions::default();
+    }
+    // What Apache waits before it serves readers: an election that goes well is over by then.
+    let delay_ms = i64::from(config.tick_time_ms).max(READ_ONLY_DELAY_MS_MIN);
+    LocalOptions {
+        sessions: config.peers.local_sessions,
+        upgrading: config.peers.local_sessions_upgrade,
+        read_only_after_ms: config.clients.read_only_mode.then_some(delay_ms),
     }
 }
 
@@ -123,11 +155,14 @@ fn peer_options(config: &Config) -> PeerOptions {
 pub(super) fn membership(config: &Config) -> Result<Option<Membership>, Failed> {
     let Some(ensemble) = &config.ensemble else { return Ok(None) };
     let own = ensemble.quorum.servers.get(&ensemble.my_id).ok_or_else(|| {
-        let text = format!("My id {} not in the peer list", ensemble.my_id);
+        let known: Vec<_> = ensemble.quorum.servers.keys().map(|id| id.to_string()).collect();
+        let text = format!(
+            "My id {} not in the peer list: {} must hold one of {}",
+            ensemble.my_id,
+            config.data_dir.join("myid").display(),
+            known.join(", ")
+        );
         (ExitCode::Unexpected, text)
-    })?;
-    let first = own.addresses.first().ok_or_else(|| {
-        (ExitCode::Invocation, format!("server.{} has no address", ensemble.my_id))
     })?;
     let peers = &config.peers;
     let handshake_ms = match peers.election_read_timeout_ms {
@@ -135,17 +170,21 @@ pub(super) fn membership(config: &Config) -> Result<Option<Membership>, Failed> 
         _ => i64::from(config.tick_time_ms) * i64::from(peers.sync_limit_ticks),
     };
     let bind = |port: fn(&PeerAddress) -> u16| own_addresses(config, &own.addresses, port);
-    let host =
-        if first.host.contains(':') { format!("[{}]", first.host) } else { first.host.clone() };
+    let election_address = |address: &PeerAddress| match address.host.contains(':') {
+        true => format!("[{}]:{}", address.host, address.election_port),
+        false => format!("{}:{}", address.host, address.election_port),
+    };
     Ok(Some(Membership {
         me: Sid(ensemble.my_id),
-        own_election_address: format!("{host}:{}", first.election_port),
+        own_election_addresses: own.addresses.iter().map(election_address).collect(),
         handshake_ms,
         ports: PortOptions {
             members: addresses(ensemble),
             own_quorum: bind(|address| address.quorum_port)?,
             own_election: bind(|address| address.election_port)?,
             connect_timeout: Duration::from_millis(peers.election_connect_timeout_ms as u64),
+            tcp_keepalive: peers.election_keep_alive,
+            votes_by_datagrams: peers.election_alg == 0,
         },
     }))
 }

@@ -10,7 +10,8 @@
 //! | [`profile`] | this server's own knobs |
 //! | [`logging`] | log output |
 //! | [`preflight`] | what the machine must offer |
-//! | [`assembly`], [`restore`], `members`, `listen`, `signals`, `commands` | start, run, stop |
+//! | [`assembly`], [`restore`], `members`, `listen`, `limits`, `unserved`, `signals` | start, run, stop |
+//! | `commands`, `metrics` | what operators ask for |
 //! | [`exit_code`] | how the process ends |
 
 pub mod assembly;
@@ -25,9 +26,11 @@ pub mod config_settings;
 mod config_unknown;
 pub mod exit_code;
 pub mod jvm_flags;
+mod limits;
 mod listen;
 pub mod logging;
 mod members;
+mod metrics;
 pub mod preflight;
 mod process;
 pub mod profile;
@@ -36,6 +39,7 @@ pub mod restore;
 pub mod server_lines;
 mod signals;
 mod suggest;
+mod unserved;
 
 #[cfg(test)]
 mod config_tests;

@@ -89,6 +89,8 @@ pub struct Profile {
     pub flush_delay_us: u64,
     /// Log bytes in one flush.
     pub flush_bytes_max: usize,
+    /// Free bytes of the log's disk below which a standalone server refuses writes; 0 refuses none.
+    pub disk_reserve_bytes: u64,
     /// Accept missing zxids in a log at start. Servers before 3.9.4 could write such logs.
     pub allow_log_gaps: bool,
 }
@@ -115,6 +117,7 @@ impl Profile {
             flush_batch_max: 1000,
             flush_delay_us: 0,
             flush_bytes_max: limits::LOG_BATCH_BYTES_MAX,
+            disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
             allow_log_gaps: false,
         };
         // Spinning steals the CPU from whoever shares it.
@@ -186,6 +189,7 @@ impl Profile {
             from.knob("flush.batchMax", p.flush_batch_max as u64, 1, 1_000_000) as usize;
         p.flush_delay_us = from.knob("flush.delayUs", p.flush_delay_us, 0, 60_000_000);
         p.flush_bytes_max = from.bytes("flush.bytesMax", p.flush_bytes_max, limits::LOG_BLOCK);
+        p.disk_reserve_bytes = from.knob("disk.reserveBytes", p.disk_reserve_bytes, 0, 1 << 50);
         p.allow_log_gaps = from.flag("ringkeeper.log.allowGaps", false);
         p.pin = from.pin(p.pin);
         p.check(from);
@@ -237,6 +241,7 @@ impl Profile {
             ("flush.batchMax", self.flush_batch_max.to_string()),
             ("flush.delayUs", self.flush_delay_us.to_string()),
             ("flush.bytesMax", self.flush_bytes_max.to_string()),
+            ("disk.reserveBytes", self.disk_reserve_bytes.to_string()),
             ("log.allowGaps", self.allow_log_gaps.to_string()),
         ];
         rows.into_iter().map(|(key, value)| (format!("ringkeeper.{key}"), value)).collect()

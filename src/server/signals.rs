@@ -1,4 +1,4 @@
-//! Waits for SIGTERM and SIGINT on the main thread; every other thread has them blocked.
+//! Waits for SIGTERM and SIGINT on a thread of its own; every other thread has them blocked.
 
 use std::io;
 
@@ -13,12 +13,11 @@ pub fn block() -> io::Result<()> {
     Ok(())
 }
 
-/// Waits up to `seconds` for one of them; `None` when the time is over.
-pub fn wait(seconds: i64) -> Option<i32> {
+/// Waits for one of them.
+pub fn wait() -> Option<i32> {
     let set = stop_signals();
-    let timeout = libc::timespec { tv_sec: seconds, tv_nsec: 0 };
-    // SAFETY: set and timeout are valid; no details are asked for.
-    let signal = unsafe { libc::sigtimedwait(&set, std::ptr::null_mut(), &timeout) };
+    // SAFETY: the set is valid; no details are asked for.
+    let signal = unsafe { libc::sigwaitinfo(&set, std::ptr::null_mut()) };
     (signal > 0).then_some(signal)
 }
 

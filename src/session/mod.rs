@@ -4,8 +4,8 @@
 //! Pure: no IO, no clock. The [`SessionTracker`] lives on the Zab core; a client core gathers the
 //! touches of its connections in a [`TouchBatch`] and sends it there.
 //!
-//! Seam: local sessions (reference: data-model 11.5) would be a second tracker per server,
-//! consulted before this one and never replicated. None exists yet: every session here is global.
+//! Local sessions (reference: data-model 11.5) are in a second tracker of each server, which is looked
+//! into before the one of the sessions that all know, and is never replicated.
 
 #![forbid(unsafe_code)]
 

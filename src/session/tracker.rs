@@ -40,7 +40,8 @@ struct Session {
 /// the Zab core; on a follower it serves the list of sessions and nobody calls
 /// [`SessionTracker::expire_due`].
 ///
-/// A life: [`propose`](SessionTracker::propose) on a leader, [`create`](SessionTracker::create) or [`restore`](SessionTracker::restore), touches,
+/// A life: [`propose`](SessionTracker::propose) on the server that makes it, then everywhere
+/// [`create`](SessionTracker::create) or [`restore`](SessionTracker::restore), touches,
 /// then [`set_closing`](SessionTracker::set_closing) or expiry, then
 /// [`remove`](SessionTracker::remove) when the closeSession transaction is applied.
 ///
@@ -95,8 +96,8 @@ impl SessionTracker {
         let due = self.due(now, timeout_ms);
         self.buckets.entry(due).or_default().push(id);
         let bucket = Some(due);
-        let session =
-            Session { timeout_ms, due, bucket, closing: false, applied: false, owner: None };
+        let (closing, applied, owner) = (false, false, None);
+        let session = Session { timeout_ms, due, bucket, closing, applied, owner };
         self.sessions.insert(id, session);
         true
     }
@@ -249,8 +250,8 @@ impl SessionTracker {
         self.sessions.is_empty()
     }
 
-    /// For snapshots: every session that was made, closing ones too, with its persisted timeout in milliseconds;
-    /// in no particular order.
+    /// For snapshots: every session that is applied, closing ones too, with its persisted timeout in
+    /// milliseconds; in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, i32)> {
         let applied = self.sessions.iter().filter(|(_, session)| session.applied);
         applied.map(|(id, session)| (*id, session.timeout_ms))

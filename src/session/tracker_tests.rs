@@ -216,3 +216,20 @@ fn agrees_with_the_formula_over_random_histories() {
         }
     }
 }
+
+#[test]
+fn only_applied_sessions_are_for_snapshots() {
+    let mut tracker = SessionTracker::new(2000);
+    assert!(tracker.propose(SessionId(1), 5000, 0));
+    assert!(tracker.contains(SessionId(1)) && tracker.is_open(SessionId(1)));
+    assert_eq!((tracker.iter().count(), tracker.len()), (0, 1));
+    assert!(!tracker.create(SessionId(1), 5000, 10), "it was known");
+    assert!(tracker.create(SessionId(2), 4000, 10));
+    tracker.set_closing(SessionId(2));
+    let mut listed: Vec<_> = tracker.iter().collect();
+    listed.sort_unstable();
+    assert_eq!(listed, [(SessionId(1), 5000), (SessionId(2), 4000)]);
+    // One that expires before it is applied is no less tracked.
+    assert!(tracker.propose(SessionId(3), 4000, 10));
+    assert_eq!(tracker.expire_due(100_000), [SessionId(1), SessionId(3)]);
+}

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::throttle::Held;
 use crate::auth::Identities;
 use crate::base::{MonoMs, SessionId, WallMs};
 use crate::wire::OpCode;
@@ -21,17 +22,73 @@ pub struct Active {
     pub established: WallMs,
 }
 
+/// A handshake that waits for its session.
+#[derive(Clone, Copy, Debug)]
+pub struct Connecting {
+    /// The client's flag: the response has it when the request had.
+    pub read_only: Option<bool>,
+    /// It named a session.
+    pub resumes: bool,
+    /// When it came.
+    pub since: MonoMs,
+}
+
+/// When bytes came that wait: runs of them, oldest first. Empty, and without memory, on a connection that is
+/// served as fast as it asks.
+#[derive(Debug, Default)]
+pub struct Arrivals(VecDeque<(MonoMs, usize)>);
+
+/// Runs kept apart; whoever sends in smaller pieces has the latest of them joined.
+const ARRIVALS_MAX: usize = 64;
+
+impl Arrivals {
+    /// So many bytes more.
+    pub fn note(&mut self, now: MonoMs, bytes: usize) {
+        let full = self.0.len() >= ARRIVALS_MAX;
+        match self.0.back_mut() {
+            Some((at, count)) if *at == now || full => {
+                *at = now;
+                *count += bytes;
+            }
+            _ if bytes > 0 => self.0.push_back((now, bytes)),
+            _ => {}
+        }
+    }
+
+    /// When the last of the first so many bytes came; `None` for bytes that never waited.
+    pub fn of(&self, bytes: usize) -> Option<MonoMs> {
+        let mut rest = bytes;
+        for (at, count) in &self.0 {
+            if *count >= rest {
+                return Some(*at);
+            }
+            rest -= count;
+        }
+        None
+    }
+
+    /// The first so many bytes wait no more.
+    pub fn take(&mut self, bytes: usize) {
+        let mut rest = bytes;
+        while let Some((_, count)) = self.0.front_mut() {
+            if *count > rest {
+                *count -= rest;
+                return;
+            }
+            rest -= *count;
+            self.0.pop_front();
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// Nothing but a handshake or a four-letter word is understood.
     Fresh,
     /// A four-letter word is being answered.
     Command,
-    /// The Zab core is making or checking the session; input waits. The flag is the client's: the response has it
-    /// when the request had.
-    Connecting {
-        read_only: Option<bool>,
-    },
+    /// The Zab core is making or checking the session; input waits.
+    Connecting(Connecting),
     Active(Active),
     /// No more is read; what is left is sent, then the socket is shut down.
     Closing {
@@ -48,7 +105,11 @@ enum State {
 pub struct OutstandingWrite {
     pub xid: i32,
     pub op: OpCode,
+    /// When it came, and when it was forwarded.
     pub since: MonoMs,
+    pub forwarded: MonoMs,
+    /// Bytes of its frame, if it is a large one.
+    pub large_bytes: u32,
 }
 
 /// What `cons` and `stat` print about a connection.
@@ -90,17 +151,21 @@ impl Default for ConnStats {
 /// Owned by its client core.
 pub struct Conn {
     pub peer: SocketAddr,
-    pub opened_at: MonoMs,
     state: State,
     pub identities: Identities,
     /// Received and not yet understood: part of a frame, or frames that wait for earlier ones.
     pub input: Vec<u8>,
+    pub arrivals: Arrivals,
     /// To be sent; `sent` bytes of it are.
     pub output: Vec<u8>,
     pub sent: usize,
     pub writes: VecDeque<OutstandingWrite>,
     /// Input stopped at a frame that must wait.
     pub input_waits: bool,
+    /// How the first request of the input stands with the throttler.
+    pub held: Held,
+    /// It has waited for the throttler, and so has what is behind it.
+    pub was_held: bool,
     pub dirty: bool,
     /// A task waits until the socket takes more.
     pub flushing: bool,
@@ -121,14 +186,16 @@ impl Conn {
     pub fn new(peer: SocketAddr, identities: Identities, now: MonoMs) -> Conn {
         Conn {
             peer,
-            opened_at: now,
             state: State::Fresh,
             identities,
             input: Vec::new(),
+            arrivals: Arrivals::default(),
             output: Vec::new(),
             sent: 0,
             writes: VecDeque::new(),
             input_waits: false,
+            held: Held::No,
+            was_held: false,
             dirty: false,
             flushing: false,
             touch_pending: false,
@@ -190,16 +257,23 @@ impl Conn {
         self.state = State::Command;
     }
 
-    pub fn begin_connecting(&mut self, request: &ConnectRequest<'_>) {
-        self.state = State::Connecting { read_only: request.read_only };
+    pub fn begin_connecting(&mut self, request: &ConnectRequest<'_>, now: MonoMs) {
+        let (read_only, resumes) = (request.read_only, request.session_id != 0);
+        self.state = State::Connecting(Connecting { read_only, resumes, since: now });
     }
 
-    /// The handshake's read-only flag, while it waits for its session.
-    pub fn connecting(&self) -> Option<Option<bool>> {
+    /// The handshake, while it waits for its session.
+    pub fn connecting(&self) -> Option<Connecting> {
         match self.state {
-            State::Connecting { read_only } => Some(read_only),
+            State::Connecting(connecting) => Some(connecting),
             _ => None,
         }
+    }
+
+    /// Bytes that must wait.
+    pub fn put_input(&mut self, bytes: &[u8], now: MonoMs) {
+        self.arrivals.note(now, bytes.len());
+        self.input.extend_from_slice(bytes);
     }
 
     pub fn attach(&mut self, active: Active) {
@@ -213,6 +287,7 @@ impl Conn {
             let left = self.output.len() - self.sent;
             self.state = State::Closing { since: now, left, session };
             self.input = Vec::new();
+            self.arrivals = Arrivals::default();
         }
     }
 
@@ -261,6 +336,27 @@ impl ConnStats {
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
+
+    #[test]
+    fn waiting_bytes_know_when_they_came() {
+        let mut arrivals = Arrivals::default();
+        arrivals.note(5, 0);
+        assert_eq!(arrivals.of(1), None);
+        arrivals.note(10, 4);
+        arrivals.note(10, 2);
+        arrivals.note(20, 3);
+        assert_eq!([1, 6, 7, 9].map(|bytes| arrivals.of(bytes)), [10, 10, 20, 20].map(Some));
+        assert_eq!(arrivals.of(10), None);
+        arrivals.take(5);
+        assert_eq!([1, 2, 4].map(|bytes| arrivals.of(bytes)), [10, 20, 20].map(Some));
+        arrivals.take(4);
+        assert_eq!(arrivals.of(1), None);
+        for now in 0..1000 {
+            arrivals.note(now, 1);
+        }
+        assert!(arrivals.0.len() <= ARRIVALS_MAX);
+        assert_eq!((arrivals.of(1), arrivals.of(1000)), (Some(0), Some(999)));
+    }
 
     #[test]
     fn a_closed_connection_has_its_time_from_the_last_output_it_took() {

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use super::Shard;
 use super::conn::Active;
 use super::input::count_sent;
+use super::throttle::Held;
+use super::{Shard, ShardCounts};
 use crate::auth::Auth;
 use crate::base::slab::Key;
 use crate::base::{SessionId, Zxid};
@@ -14,12 +15,18 @@ use crate::pipeline::ConnToken;
 use crate::pipeline::batch::{CommitBatch, Item};
 use crate::pipeline::messages::{Serving, ToShard};
 use crate::tree::EventAcl;
-use crate::wire::EventType;
 use crate::wire::acl::perms;
 use crate::wire::connect::ConnectResponse;
 use crate::wire::reply::{ReplyHeader, encode_reply, encode_watch_event};
+use crate::wire::{EventType, OpCode};
 
 use super::Conn;
+
+/// A session that is there.
+struct Ready {
+    session: SessionId,
+    timeout_ms: i32,
+}
 
 impl Shard {
     /// Acts on what the mailbox holds, up to what the tree shows now. True if there was anything.
@@ -74,7 +81,11 @@ impl Shard {
     pub(super) fn take_message(&mut self, message: ToShard) {
         match message {
             ToShard::Committed(batch) => self.deliver(&batch),
-            ToShard::Report(report) => report.add(Box::new(self.report(report.wants_lists()))),
+            ToShard::Report(report) => report.add(Box::new(self.report(&*report))),
+            ToShard::ResetCounts => {
+                *self.counts = ShardCounts::default();
+                self.links.counters.reset();
+            }
             ToShard::ResetConnectionStats => self.reset_connection_stats(),
             ToShard::Suspend => self.suspend(),
             ToShard::Serve(serving) => self.serve(serving),
@@ -93,6 +104,7 @@ impl Shard {
         self.drained = Zxid(i64::MIN);
         self.links.tree = serving.tree;
         self.forward_sync = serving.forward_sync;
+        self.read_only = serving.read_only;
         self.suspended = false;
     }
 
@@ -122,7 +134,8 @@ impl Shard {
                 Item::SessionReady { conn, session, timeout_ms, passwd }
                     if conn.shard == self.id =>
                 {
-                    self.session_ready(*conn, *session, *timeout_ms, *passwd);
+                    let ready = Ready { session: *session, timeout_ms: *timeout_ms };
+                    self.session_ready(*conn, ready, *passwd, batch.zxid);
                 }
                 Item::SessionRejected { conn } if conn.shard == self.id => {
                     self.session_rejected(*conn);
@@ -144,6 +157,7 @@ impl Shard {
         node_is_gone: bool,
     ) {
         let mut overrun = Vec::new();
+        let (mut told, mut frame_bytes) = (0, 0);
         let Shard { watches, conns, links, dirty, options, .. } = self;
         let out_bytes_max = &options.out_bytes_max;
         let mut fire = |key: Key| {
@@ -151,7 +165,9 @@ impl Shard {
             if conn.is_closing() || !may_see(&links.auth, conn, acl) {
                 return;
             }
+            let before = conn.output.len();
             encode_watch_event(&mut conn.output, event, path, zxid);
+            (told, frame_bytes) = (told + 1, conn.output.len() - before);
             count_sent(conn, &links.counters);
             if conn.output.len() - conn.sent > *out_bytes_max {
                 overrun.push(key);
@@ -163,6 +179,7 @@ impl Shard {
         } else {
             watches.trigger(event, path, &mut fire);
         }
+        self.counts.fired(event, told, frame_bytes);
         for key in overrun {
             if let Some(conn) = self.conns.get(key) {
                 tracing::warn!(
@@ -187,10 +204,10 @@ impl Shard {
     /// A write's answer. Answers come in the order in which writes were forwarded.
     fn complete(&mut self, key: Key, header: ReplyHeader, body: &[u8]) {
         let now = self.now;
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.is_closing() {
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| !conn.is_closing()) else {
+            self.counts.stale_replies += 1;
             return;
-        }
+        };
         let Some(write) = conn.writes.pop_front() else {
             tracing::error!("{}: answer to xid {} without a request", conn.peer, header.xid);
             self.close(key);
@@ -198,46 +215,52 @@ impl Shard {
         };
         assert_eq!(write.xid, header.xid, "answers out of order on {}", conn.peer);
         self.outstanding -= 1;
+        self.links.admission.finished(write.large_bytes);
+        let before = conn.output.len();
         encode_reply(&mut conn.output, header, |out| out.extend_from_slice(body));
+        self.counts.responded(conn.output.len() - before);
+        self.counts.commits.add(now - write.forwarded);
         count_sent(conn, &self.links.counters);
-        let latency = now - write.since;
+        let latency = (now - write.since).max(0);
         conn.stats.answered(write.op, header.xid, header.zxid.0, latency, now);
         conn.stats.refused_write(header.err, write.op);
-        self.links.counters.latency(latency);
         Self::mark_dirty(&mut self.dirty, key, conn);
-        if write.op == crate::wire::OpCode::CloseSession {
+        if write.op == OpCode::CloseSession {
             self.close(key);
-        } else if conn.input_waits {
+        } else if conn.input_waits && conn.held != Held::Waits {
             self.resume.push(key);
         }
+        self.note_latency(true, write.since);
     }
 
-    fn session_ready(
-        &mut self,
-        token: ConnToken,
-        session: SessionId,
-        timeout_ms: i32,
-        passwd: [u8; 16],
-    ) {
-        let now = self.now;
+    /// A new session counts as a request that was answered, a resumed one does not.
+    fn session_ready(&mut self, token: ConnToken, ready: Ready, passwd: [u8; 16], zxid: Zxid) {
+        let Ready { session, timeout_ms } = ready;
+        let (now, read_only_server) = (self.now, self.read_only);
         let Some(conn) = self.conns.get_mut(token.conn) else { return };
-        let Some(read_only) = conn.connecting() else { return };
+        let Some(connecting) = conn.connecting() else { return };
         let established = crate::shard::runtime::wall_ms();
         conn.attach(Active { session, timeout_ms, established });
-        let read_only = read_only.map(|_| false);
+        let read_only = connecting.read_only.map(|_| read_only_server);
         ConnectResponse { timeout_ms, session_id: session.0, passwd, read_only }
             .encode_frame(&mut conn.output);
         count_sent(conn, &self.links.counters);
-        let latency = now - conn.opened_at;
-        self.links.counters.latency(latency);
+        if !connecting.resumes {
+            let latency = (now - connecting.since).max(0);
+            conn.stats.answered(OpCode::CreateSession, 0, zxid.0, latency, now);
+        }
         Self::mark_dirty(&mut self.dirty, token.conn, conn);
         self.resume.push(token.conn);
+        if !connecting.resumes {
+            self.note_latency(true, connecting.since);
+        }
     }
 
     fn session_rejected(&mut self, token: ConnToken) {
         let Some(conn) = self.conns.get_mut(token.conn) else { return };
-        let Some(read_only) = conn.connecting() else { return };
-        ConnectResponse::rejected(read_only.map(|_| false)).encode_frame(&mut conn.output);
+        let Some(connecting) = conn.connecting() else { return };
+        let read_only = connecting.read_only.map(|_| self.read_only);
+        ConnectResponse::rejected(read_only).encode_frame(&mut conn.output);
         count_sent(conn, &self.links.counters);
         Self::mark_dirty(&mut self.dirty, token.conn, conn);
         self.close(token.conn);

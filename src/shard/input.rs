@@ -3,11 +3,12 @@
 //! Requests of a connection are taken strictly in order. A write is forwarded at once, so writes pipeline; a read
 //! behind an unanswered write stops the input until it is answered, and so does everything behind that read.
 
-use super::conn::OutstandingWrite;
+use super::conn::{Arrivals, OutstandingWrite};
+use super::throttle::{Held, Verdict};
 use super::{Conn, Shard};
 use crate::auth::AuthOutcome;
 use crate::base::slab::Key;
-use crate::base::{SessionId, Zxid};
+use crate::base::{MonoMs, SessionId, Zxid};
 use crate::pipeline::messages::{ToZab, WriteRequest};
 use crate::session::clamp_timeout;
 use crate::wire::connect::ConnectRequest;
@@ -28,7 +29,7 @@ pub enum InputEffect {
 const FORWARD_BYTES_MAX: usize = 8 << 20;
 
 /// How far one frame got.
-enum Step {
+pub(super) enum Step {
     /// Taken.
     Done,
     /// It must wait for something; the input stays as it is.
@@ -59,6 +60,8 @@ fn opening(bytes: &[u8], reads_mask: impl Fn(FourLetterWord) -> bool) -> Opening
 impl Shard {
     /// Bytes arrived.
     pub fn on_bytes(&mut self, key: Key, bytes: &[u8]) -> InputEffect {
+        let now = self.now;
+        self.counts.bytes_received += bytes.len() as u64;
         let Some(conn) = self.conns.get_mut(key) else { return InputEffect::Nothing };
         if conn.is_closing() || conn.is_command() {
             return InputEffect::Nothing;
@@ -78,11 +81,12 @@ impl Shard {
             match opening(&head[..old + new], |word| commands.reads_mask(word)) {
                 Opening::Command(word, argument) => {
                     conn.begin_command();
+                    self.links.counters.received();
                     conn.input = Vec::new();
                     return InputEffect::Command(word, argument);
                 }
                 Opening::Incomplete => {
-                    conn.input.extend_from_slice(bytes);
+                    conn.put_input(bytes, now);
                     return InputEffect::Nothing;
                 }
                 Opening::Length => {}
@@ -94,14 +98,14 @@ impl Shard {
         }
         let Some(conn) = self.conns.get_mut(key) else { return InputEffect::Nothing };
         if conn.input.is_empty() && !conn.input_waits {
-            let taken = self.take_frames(key, bytes);
+            let taken = self.take_frames(key, bytes, &mut Arrivals::default());
             if let Some(conn) = self.conns.get_mut(key)
                 && !conn.is_closing()
             {
-                conn.input.extend_from_slice(&bytes[taken..]);
+                conn.put_input(&bytes[taken..], now);
             }
         } else {
-            conn.input.extend_from_slice(bytes);
+            conn.put_input(bytes, now);
             if !conn.input_waits {
                 self.process_input(key);
             }
@@ -114,12 +118,15 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.input_waits = false;
         let input = std::mem::take(&mut conn.input);
-        let taken = self.take_frames(key, &input);
+        let mut arrivals = std::mem::take(&mut conn.arrivals);
+        let taken = self.take_frames(key, &input, &mut arrivals);
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.is_closing() {
             return;
         }
         conn.input = input;
+        conn.arrivals = arrivals;
+        conn.was_held &= conn.input_waits;
         conn.input.drain(..taken);
         if conn.input.is_empty() {
             conn.input = Vec::new();
@@ -129,8 +136,9 @@ impl Shard {
         }
     }
 
-    /// Takes whole frames from the front of `bytes`; answers how many bytes that was.
-    fn take_frames(&mut self, key: Key, bytes: &[u8]) -> usize {
+    /// Takes whole frames from the front of `bytes`, of which `arrivals` knows those that waited; answers how many
+    /// bytes that was.
+    fn take_frames(&mut self, key: Key, bytes: &[u8], arrivals: &mut Arrivals) -> usize {
         let mut taken = 0;
         loop {
             let rest = &bytes[taken..];
@@ -140,12 +148,23 @@ impl Shard {
                 self.refuse_length(key, len);
                 return taken;
             }
+            if !self.links.admission.takes_frame(len as usize) {
+                self.refuse_large(key, len);
+                return taken;
+            }
             let Some(frame) = rest.get(4..4 + len as usize) else { return taken };
-            match self.take_frame(key, frame) {
-                Step::Done => taken += 4 + frame.len(),
+            let came = arrivals.of(4 + frame.len()).unwrap_or(self.now);
+            match self.take_frame(key, frame, came) {
+                Step::Done => {
+                    taken += 4 + frame.len();
+                    arrivals.take(4 + frame.len());
+                    self.unhold(key);
+                }
                 Step::Wait => {
                     if let Some(conn) = self.conns.get_mut(key) {
                         conn.input_waits = true;
+                        // It waits for something else, and what is behind it does not wait for the throttler.
+                        conn.was_held &= conn.held == Held::Waits;
                         if conn.active().is_some() {
                             self.touch(key);
                         }
@@ -157,6 +176,22 @@ impl Shard {
         }
     }
 
+    fn unhold(&mut self, key: Key) {
+        if self.options.throttle.is_some()
+            && let Some(conn) = self.conns.get_mut(key)
+        {
+            conn.held = Held::No;
+        }
+    }
+
+    fn refuse_large(&mut self, key: Key, len: i32) {
+        if let Some(conn) = self.conns.get(key) {
+            tracing::warn!("{}: Rejecting large request of {len} bytes: closing", conn.peer);
+        }
+        self.counts.large_rejected += 1;
+        self.close(key);
+    }
+
     fn refuse_length(&mut self, key: Key, len: i32) {
         if let Some(conn) = self.conns.get(key) {
             let max = self.options.max_frame_bytes;
@@ -165,7 +200,8 @@ impl Shard {
         self.close(key);
     }
 
-    fn take_frame(&mut self, key: Key, frame: &[u8]) -> Step {
+    /// `came`: when its last byte did.
+    fn take_frame(&mut self, key: Key, frame: &[u8], came: MonoMs) -> Step {
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         if conn.is_closing() {
             return Step::Closed;
@@ -184,21 +220,51 @@ impl Shard {
             return Step::Closed;
         };
         let body = r.rest();
-        match OpCode::from_code(header.op).filter(|op| op.is_client_request()) {
-            Some(OpCode::Auth) => self.authenticate(key, header, body),
-            Some(OpCode::Sasl) => self.sasl(key, header, body),
-            _ if !self.links.auth.meets_enforced(&conn.identities) => self.answer_and_close(
-                key,
-                header.xid,
-                Zxid::ZERO,
-                ErrorCode::SessionClosedRequireSaslAuth,
-            ),
-            None => self.answer_and_close(key, header.xid, Zxid::NONE, ErrorCode::Unimplemented),
-            Some(op) if op.is_write() || (op == OpCode::Sync && self.forward_sync) => {
-                self.forward_write(key, active.session, header, op, body)
+        let op = OpCode::from_code(header.op).filter(|op| op.is_client_request());
+        match op {
+            Some(OpCode::Auth) => return self.authenticate(key, header, body),
+            Some(OpCode::Sasl) => return self.sasl(key, header, body),
+            _ if !self.links.auth.meets_enforced(&conn.identities) => {
+                let code = ErrorCode::SessionClosedRequireSaslAuth;
+                return self.answer_and_close(key, header.xid, Zxid::ZERO, code);
             }
-            Some(op) => self.read(key, header.xid, op, body),
+            _ => {}
         }
+        match self.ask_throttle(key, op, came) {
+            Verdict::GoOn => {}
+            Verdict::Refuse => return self.refuse_throttled(key, header.xid, came),
+            Verdict::Step(step) => return step,
+        }
+        match op {
+            None => self.answer_and_close(key, header.xid, Zxid::NONE, ErrorCode::Unimplemented),
+            Some(op) if self.is_forwarded(op) => {
+                self.forward_write(key, active.session, header, op, body, came)
+            }
+            Some(op) => self.read(key, header.xid, op, body, came),
+        }
+    }
+
+    /// Behind the answers to what was sent before it.
+    fn refuse_throttled(&mut self, key: Key, xid: i32, came: MonoMs) -> Step {
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
+        if !conn.writes.is_empty() {
+            return Step::Wait;
+        }
+        count_received(conn, &self.links.counters);
+        self.touch(key);
+        let zxid = self.links.tree.applied();
+        self.drain_to(zxid);
+        self.answer(key, xid, zxid, ErrorCode::ThrottledOp);
+        self.note_latency(false, came);
+        Step::Done
+    }
+
+    /// Whether the Zab core answers it; without a quorum only the end of a session is its affair.
+    fn is_forwarded(&self, op: OpCode) -> bool {
+        if self.read_only {
+            return op == OpCode::CloseSession;
+        }
+        op.is_write() || (op == OpCode::Sync && self.forward_sync)
     }
 
     /// Checks of the handshake in the reference's order (client-protocol 4.3).
@@ -210,9 +276,19 @@ impl Shard {
                 return Step::Closed;
             }
         };
+        let Some(deficit) = self.links.admission.connect(self.now, request.session_id != 0) else {
+            return self.refuse_connect(key);
+        };
+        self.counts.token_deficit.add(deficit);
+        self.counts.connects += 1;
         let applied = self.links.tree.applied();
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         count_received(conn, &self.links.counters);
+        if self.read_only && request.read_only != Some(true) {
+            tracing::info!("Refusing session request for not-read-only client /{}", conn.peer);
+            self.close(key);
+            return Step::Closed;
+        }
         if request.last_zxid_seen > applied.0 {
             tracing::info!(
                 "{}: refusing session 0x{:x}: it has seen zxid 0x{:x}, this server is at {applied}; \
@@ -226,7 +302,8 @@ impl Shard {
         }
         let (min, max) = (self.options.session_timeout_ms_min, self.options.session_timeout_ms_max);
         let timeout_ms = clamp_timeout(request.timeout_ms, min, max);
-        conn.begin_connecting(&request);
+        conn.begin_connecting(&request, self.now);
+        self.counts.revalidations += u64::from(request.session_id != 0);
         let conn = self.token(key);
         self.send_to_zab(if request.session_id == 0 {
             ToZab::CreateSession { conn, timeout_ms }
@@ -239,6 +316,18 @@ impl Shard {
             }
         });
         Step::Done
+    }
+
+    fn refuse_connect(&mut self, key: Key) -> Step {
+        if let Some(conn) = self.conns.get(key) {
+            let peer = conn.peer;
+            tracing::warn!(
+                "Closing session 0x0 of {peer}: Connection throttle rejected connection"
+            );
+        }
+        self.counts.rejected += 1;
+        self.close(key);
+        Step::Closed
     }
 
     /// Handled where it arrives: the identity counts for requests received after it.
@@ -291,7 +380,9 @@ impl Shard {
         count_received(conn, &self.links.counters);
         count_sent(conn, &self.links.counters);
         let header = ReplyHeader { xid: header.xid, zxid: Zxid::ZERO, err: 0 };
+        let before = conn.output.len();
         encode_reply(&mut conn.output, header, |out| out.put_buffer(None));
+        self.counts.sent(conn.output.len() - before);
         Self::mark_dirty(&mut self.dirty, key, conn);
         Step::Done
     }
@@ -303,6 +394,7 @@ impl Shard {
         header: RequestHeader,
         op: OpCode,
         body: &[u8],
+        came: MonoMs,
     ) -> Step {
         let over = self.outstanding >= self.options.outstanding_limit;
         let backlog = self.has_backlog() || self.forward.bytes.len() > FORWARD_BYTES_MAX;
@@ -313,6 +405,12 @@ impl Shard {
         {
             return Step::Wait;
         }
+        if self.options.eager_acl
+            && let Some(code) = self.eager_refusal(key, op, body)
+        {
+            return self.refuse_eagerly(key, header.xid, code);
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         let start = self.forward.bytes.len() as u32;
         self.forward.bytes.extend_from_slice(body);
         self.forward.requests.push(WriteRequest {
@@ -323,10 +421,25 @@ impl Shard {
             body: start..self.forward.bytes.len() as u32,
             identities: conn.identities.clone(),
         });
-        conn.writes.push_back(OutstandingWrite { xid: header.xid, op, since: self.now });
+        let forwarded = self.now;
+        let large_bytes = self.links.admission.begun(RequestHeader::WIRE_BYTES + body.len());
+        let write = OutstandingWrite { xid: header.xid, op, since: came, forwarded, large_bytes };
+        conn.writes.push_back(write);
         self.outstanding += 1;
         count_received(conn, &self.links.counters);
         self.touch(key);
+        Step::Done
+    }
+
+    /// Behind the answers to what was sent before it.
+    fn refuse_eagerly(&mut self, key: Key, xid: i32, code: ErrorCode) -> Step {
+        let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
+        if !conn.writes.is_empty() {
+            return Step::Wait;
+        }
+        count_received(conn, &self.links.counters);
+        self.touch(key);
+        self.answer(key, xid, Zxid::ZERO, code);
         Step::Done
     }
 
@@ -340,14 +453,14 @@ impl Shard {
         }
     }
 
-    fn read(&mut self, key: Key, xid: i32, op: OpCode, body: &[u8]) -> Step {
+    fn read(&mut self, key: Key, xid: i32, op: OpCode, body: &[u8], came: MonoMs) -> Step {
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         if !conn.writes.is_empty() || conn.output_is_high(self.options.out_bytes_high) {
             return Step::Wait;
         }
         count_received(conn, &self.links.counters);
         self.touch(key);
-        self.answer_read(key, xid, op, body);
+        self.answer_read(key, xid, op, body, came);
         Step::Done
     }
 
@@ -358,7 +471,9 @@ impl Shard {
             return;
         }
         count_sent(conn, &self.links.counters);
+        let before = conn.output.len();
         encode_header_only(&mut conn.output, xid, zxid, err);
+        self.counts.sent(conn.output.len() - before);
         Self::mark_dirty(&mut self.dirty, key, conn);
     }
 
@@ -371,15 +486,15 @@ impl Shard {
     /// Reads no more, sends what there is, then closes. Watches go at once.
     pub fn close(&mut self, key: Key) {
         let now = self.now;
+        self.drop_throttled(key);
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.is_closing() {
             return;
         }
         conn.begin_closing(now);
-        self.outstanding -= conn.writes.len();
-        conn.writes.clear();
         conn.wake_reader();
         Self::mark_dirty(&mut self.dirty, key, conn);
+        self.forget_writes(key);
         self.watches.remove_watcher(key);
     }
 }

@@ -9,18 +9,23 @@
 //! read's own watch is registered; then the reply is appended. So a client never sees data before the event for
 //! it, and never an event for what a read already showed.
 
+mod admission;
 mod conn;
+mod counts;
 mod deliver;
+mod eager_acl;
 mod input;
 mod reads;
 mod report;
 pub mod runtime;
+#[cfg(test)]
+mod tests;
+mod throttle;
 mod watch_requests;
 
-use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::auth::{Auth, Identities};
@@ -34,9 +39,12 @@ use crate::tree::Tree;
 use crate::watch::WatchTable;
 use crate::wire::four_letter::FourLetterWord;
 
+pub use admission::{Admission, ConnectOptions, LargeOptions};
 pub use conn::{Conn, ConnStats};
+pub use counts::ShardCounts;
 pub use input::InputEffect;
 pub use report::{ConnReport, CounterSnapshot, ShardCounters, ShardReport, WatchDump};
+pub use throttle::ThrottleOptions;
 
 /// Settings of a client core (reference: configuration 3, 7, 8).
 #[derive(Clone, Debug)]
@@ -62,45 +70,10 @@ pub struct ShardOptions {
     pub out_bytes_max: usize,
     /// Bytes read from one socket before others get their turn.
     pub read_chunk_bytes: usize,
-}
-
-/// Counts of connections that all client cores share. Touched at accept and close only.
-#[derive(Debug, Default)]
-pub struct Admission {
-    total: AtomicUsize,
-    by_address: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Admission {
-    /// False when a limit says no.
-    fn enter(&self, address: IpAddr, options: &ShardOptions) -> bool {
-        let mut by_address = self.by_address.lock().unwrap_or_else(|e| e.into_inner());
-        let total = self.total.load(Ordering::Relaxed);
-        if options.max_cnxns > 0 && total >= options.max_cnxns {
-            tracing::error!("Too many connections max allowed is {}", options.max_cnxns);
-            return false;
-        }
-        let count = by_address.entry(address).or_insert(0);
-        if options.max_client_cnxns > 0 && *count >= options.max_client_cnxns {
-            let max = options.max_client_cnxns;
-            tracing::warn!("Too many connections from /{address} - max is {max}");
-            return false;
-        }
-        *count += 1;
-        self.total.store(total + 1, Ordering::Relaxed);
-        true
-    }
-
-    fn leave(&self, address: IpAddr) {
-        let mut by_address = self.by_address.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(count) = by_address.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                by_address.remove(&address);
-            }
-        }
-        self.total.fetch_sub(1, Ordering::Relaxed);
-    }
+    /// `None`: no request waits but for its own connection's sake.
+    pub throttle: Option<ThrottleOptions>,
+    /// Refuse writes by the ACLs that are applied here, before they are forwarded.
+    pub eager_acl: bool,
 }
 
 /// A question in place of a handshake, being answered: polled until it has its bytes.
@@ -154,10 +127,15 @@ pub struct Shard {
     dirty: Vec<Key>,
     /// Connections whose input stopped and may go on.
     resume: Vec<Key>,
+    /// Connections whose first request waits for the throttler, in their turn; some may be gone.
+    throttled: VecDeque<Key>,
+    /// The throttler lets its queue go on at the moment.
+    letting_go: bool,
     /// Connections heard of since the last touch batch.
     touched: Vec<Key>,
     /// A read's body while it is made.
     scratch: Vec<u8>,
+    counts: Box<ShardCounts>,
     /// Milliseconds now, taken once per wake-up.
     now: MonoMs,
     stopping: bool,
@@ -165,6 +143,8 @@ pub struct Shard {
     suspended: bool,
     /// This server learns from another: a sync is its leader's to answer.
     forward_sync: bool,
+    /// There is no quorum: clients that said so may read, and nobody may write.
+    read_only: bool,
     /// Something was sent to the Zab core in this turn.
     wake_zab: bool,
 }
@@ -192,12 +172,16 @@ impl Shard {
             outstanding: 0,
             dirty: Vec::new(),
             resume: Vec::new(),
+            throttled: VecDeque::new(),
+            letting_go: false,
             touched: Vec::new(),
             scratch: Vec::new(),
+            counts: Box::default(),
             now: 0,
             stopping: false,
             suspended: false,
             forward_sync: false,
+            read_only: false,
             wake_zab: false,
         }
     }
@@ -236,6 +220,7 @@ impl Shard {
         for conn in std::mem::take(&mut self.resume) {
             self.process_input(conn);
         }
+        self.release_throttled();
         while let Some(message) = self.backlog.pop_front() {
             self.wake_zab = true;
             if let Err(message) = self.links.to_zab.push(message) {
@@ -245,7 +230,8 @@ impl Shard {
         }
         if !self.forward.requests.is_empty() {
             let empty = RequestBatch { shard: self.id, ..RequestBatch::default() };
-            let batch = std::mem::replace(&mut self.forward, empty);
+            let mut batch = std::mem::replace(&mut self.forward, empty);
+            batch.sent_at = self.now;
             self.send_to_zab(ToZab::Requests(batch));
         }
         // A wake costs both cores a system call: only for a reason.
@@ -289,6 +275,7 @@ impl Shard {
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
             let late = conn.is_sessionless() && now - conn.last_heard > limit;
+            self.counts.sessionless_expired += u64::from(late);
             if late || conn.lingers(now) {
                 doomed.push(key);
             }
@@ -337,19 +324,44 @@ impl Shard {
 
     /// Its socket is gone. The session lives on until it expires or is resumed.
     pub fn remove_conn(&mut self, key: Key) {
+        self.drop_throttled(key);
+        self.forget_writes(key);
         let Some(conn) = self.conns.remove(key) else { return };
         if !conn.is_closing() {
-            self.outstanding -= conn.writes.len();
+            self.counts.drops += 1;
             self.watches.remove_watcher(key);
         }
         self.publish_gauges();
+    }
+
+    /// Nobody waits for these answers any more.
+    fn forget_writes(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        self.outstanding -= conn.writes.len();
+        for write in conn.writes.drain(..) {
+            self.links.admission.finished(write.large_bytes);
+        }
+    }
+
+    /// A connection was turned away.
+    pub fn note_rejected(&mut self) {
+        self.counts.rejected += 1;
+    }
+
+    /// A request was answered, `since` it came: in both accounts of latency.
+    fn note_latency(&mut self, is_update: bool, since: MonoMs) {
+        let ms = (self.now - since).max(0);
+        self.links.counters.latency(ms);
+        let samples = if is_update { &mut self.counts.updates } else { &mut self.counts.reads };
+        samples.add(ms);
     }
 
     /// A four-letter word has its answer.
     pub fn finish_command(&mut self, key: Key, answer: &[u8]) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.output.extend_from_slice(answer);
-        self.links.counters.command();
+        // A four-letter word counts as one packet each way.
+        self.links.counters.sent();
         Self::mark_dirty(&mut self.dirty, key, conn);
         self.close(key);
     }

@@ -2,9 +2,10 @@
 
 use super::Shard;
 use super::input::count_sent;
+use super::watch_requests::watch_key;
 use crate::auth::{Auth, Identities, mask_digests};
-use crate::base::Zxid;
 use crate::base::slab::Key;
+use crate::base::{MonoMs, Zxid};
 use crate::tree::{NodeView, View};
 use crate::watch::WatchKind;
 use crate::wire::acl::perms;
@@ -17,7 +18,7 @@ use crate::wire::{DecodeError, ErrorCode, JuteWrite, OpCode, Reader, java_text};
 pub(super) struct Answer<'a> {
     pub err: ErrorCode,
     /// The watch to leave once everything the read has seen is delivered.
-    pub watch: Option<(&'a [u8], WatchKind)>,
+    pub watch: Option<(Option<&'a [u8]>, WatchKind)>,
     /// An error whose body is sent all the same (multiRead).
     pub body_with_error: bool,
 }
@@ -39,13 +40,13 @@ impl From<DecodeError> for Answer<'_> {
 }
 
 /// Who asks.
-struct Asker<'s> {
-    auth: &'s Auth,
-    identities: &'s Identities,
+pub(super) struct Asker<'s> {
+    pub(super) auth: &'s Auth,
+    pub(super) identities: &'s Identities,
 }
 
 impl Asker<'_> {
-    fn may(&self, node: &NodeView<'_>, perms: i32) -> bool {
+    pub(super) fn may(&self, node: &NodeView<'_>, perms: i32) -> bool {
         let Some(acl) = node.acl() else { return false };
         if acl.world_perms() & perms != 0 {
             return true;
@@ -58,7 +59,14 @@ impl Asker<'_> {
 }
 
 impl Shard {
-    pub(super) fn answer_read(&mut self, key: Key, xid: i32, op: OpCode, body: &[u8]) {
+    pub(super) fn answer_read(
+        &mut self,
+        key: Key,
+        xid: i32,
+        op: OpCode,
+        body: &[u8],
+        came: MonoMs,
+    ) {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         let (zxid, answer) = self.make_answer(key, op, body, &mut out);
@@ -66,9 +74,14 @@ impl Shard {
         if let Some((path, kind)) = answer.watch
             && self.conns.get(key).is_some_and(|conn| !conn.is_closing())
         {
-            self.watches.add(&java_text(path), key, kind);
+            self.watches.add(&watch_key(path), key, kind);
         }
-        self.send_answer(key, xid, op, zxid, &answer, &out);
+        if answer.err == ErrorCode::Ok
+            && let Ok(Some(path)) = Reader::new(body).ustring()
+        {
+            self.counts.has_read(op, path, &out);
+        }
+        self.send_answer(key, (xid, op, came), zxid, &answer, &out);
         if out.capacity() > 1 << 20 {
             out = Vec::new();
         }
@@ -82,6 +95,9 @@ impl Shard {
         body: &'b [u8],
         out: &mut Vec<u8>,
     ) -> (Zxid, Answer<'b>) {
+        if self.read_only && (op.is_write() || op == OpCode::Sync) {
+            return (self.links.tree.applied(), Answer::refused(ErrorCode::NotReadOnly));
+        }
         match op {
             OpCode::Exists
             | OpCode::GetData
@@ -138,8 +154,7 @@ impl Shard {
     fn send_answer(
         &mut self,
         key: Key,
-        xid: i32,
-        op: OpCode,
+        (xid, op, came): (i32, OpCode, MonoMs),
         zxid: Zxid,
         answer: &Answer<'_>,
         body: &[u8],
@@ -153,15 +168,20 @@ impl Shard {
         let xid = if op == OpCode::Ping { crate::wire::request::xid::PING } else { xid };
         let with_body = answer.err == ErrorCode::Ok || answer.body_with_error;
         let header = ReplyHeader { xid, zxid, err: answer.err.code() };
+        let before = conn.output.len();
         encode_reply(&mut conn.output, header, |out| {
             if with_body {
                 out.extend_from_slice(body);
             }
         });
+        match op {
+            OpCode::Ping => self.counts.sent(conn.output.len() - before),
+            _ => self.counts.responded(conn.output.len() - before),
+        }
         count_sent(conn, &self.links.counters);
-        conn.stats.answered(op, xid, zxid.0, 0, now);
-        self.links.counters.latency(0);
+        conn.stats.answered(op, xid, zxid.0, (now - came).max(0), now);
         Self::mark_dirty(&mut self.dirty, key, conn);
+        self.note_latency(false, came);
     }
 
     fn who_am_i<'b>(&self, key: Key, out: &mut Vec<u8>) -> Answer<'b> {
@@ -222,7 +242,7 @@ fn exists<'b>(view: View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Vec<u
     if path.contains(&0) {
         return Ok(Answer::refused(ErrorCode::BadArguments));
     }
-    let watch = request.watch.then_some((path, WatchKind::Data));
+    let watch = request.watch.then_some((Some(path), WatchKind::Data));
     let Some(node) = view.lookup(path) else {
         return Ok(Answer { err: ErrorCode::NoNode, watch, body_with_error: false });
     };
@@ -241,7 +261,7 @@ fn get_data<'b>(view: View<'_>, asker: &Asker<'_>, body: &'b [u8], out: &mut Vec
     };
     out.put_buffer(node.data());
     node.stat().encode(out);
-    Ok(Answer { watch: request.watch.then_some((path, WatchKind::Data)), ..Answer::ok() })
+    Ok(Answer { watch: request.watch.then_some((Some(path), WatchKind::Data)), ..Answer::ok() })
 }
 
 fn get_children<'b>(
@@ -260,7 +280,7 @@ fn get_children<'b>(
     if with_stat {
         node.stat().encode(out);
     }
-    Ok(Answer { watch: request.watch.then_some((path, WatchKind::Child)), ..Answer::ok() })
+    Ok(Answer { watch: request.watch.then_some((Some(path), WatchKind::Child)), ..Answer::ok() })
 }
 
 fn put_children(node: &NodeView<'_>, out: &mut Vec<u8>) {

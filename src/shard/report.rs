@@ -3,8 +3,9 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use super::{ConnStats, Shard};
+use super::{ConnStats, Shard, ShardCounts};
 use crate::base::{MonoMs, SessionId, WallMs};
+use crate::pipeline::messages::Report;
 
 /// Written by one client core only, with relaxed stores; read by anybody.
 #[derive(Debug)]
@@ -73,12 +74,6 @@ impl ShardCounters {
         bump(&self.auth_failed);
     }
 
-    /// A four-letter word counts as one packet each way.
-    pub(super) fn command(&self) {
-        bump(&self.received);
-        bump(&self.sent);
-    }
-
     pub(super) fn latency(&self, ms: i64) {
         if ms < self.latency_ms_min.load(Ordering::Relaxed) {
             self.latency_ms_min.store(ms, Ordering::Relaxed);
@@ -91,8 +86,8 @@ impl ShardCounters {
         bump(&self.latency_count);
     }
 
-    /// `srst`: a reset may lose a count that is made at the same instant.
-    pub fn reset(&self) {
+    /// `srst`, on the counting core.
+    pub(super) fn reset(&self) {
         self.received.store(0, Ordering::Relaxed);
         self.sent.store(0, Ordering::Relaxed);
         self.latency_ms_min.store(i64::MAX, Ordering::Relaxed);
@@ -168,13 +163,16 @@ pub struct ShardReport {
     pub shard: u16,
     pub connections: Vec<ConnReport>,
     pub watches: WatchDump,
+    /// What was counted, when asked for.
+    pub counts: Option<Box<ShardCounts>>,
 }
 
 impl Shard {
-    /// What this core tells; without lists only its name.
-    pub(super) fn report(&self, lists: bool) -> ShardReport {
-        if !lists {
-            return ShardReport { shard: self.id, ..ShardReport::default() };
+    /// What this core tells of what is asked for.
+    pub(super) fn report(&self, asked: &dyn Report) -> ShardReport {
+        let counts = asked.wants_counts().then(|| self.counts.clone());
+        if !asked.wants_lists() {
+            return ShardReport { shard: self.id, counts, ..ShardReport::default() };
         }
         let connections = self.conns.iter().filter(|(_, conn)| !conn.is_closing());
         let connections = connections.map(|(_, conn)| {
@@ -194,6 +192,7 @@ impl Shard {
             shard: self.id,
             connections: connections.collect(),
             watches: self.watch_dump(),
+            counts,
         }
     }
 

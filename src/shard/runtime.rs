@@ -189,6 +189,7 @@ fn admit(core: &Rc<Core>, stream: TcpStream) {
     let Ok(peer) = stream.peer_addr() else { return };
     let peer = canonical(peer);
     if !core.links.admission.enter(peer.ip(), &core.options) {
+        core.with_shard_quietly(Shard::note_rejected);
         return;
     }
     let _ = stream.set_nodelay(true);

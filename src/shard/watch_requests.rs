@@ -1,12 +1,14 @@
 //! addWatch, checkWatches, removeWatches, setWatches and setWatches2. Reference: data-model 9.
 
+use std::borrow::Cow;
+
 use super::Shard;
 use super::input::count_sent;
 use super::reads::Answer;
 use crate::base::Zxid;
 use crate::base::slab::Key;
 use crate::tree::View;
-use crate::watch::WatchKind;
+use crate::watch::{NULL_PATH, WatchKind};
 use crate::wire::reply::encode_watch_event;
 use crate::wire::request::{PathList, PathModeRequest, SetWatchesRequest};
 use crate::wire::{ErrorCode, EventType, JuteWrite, OpCode, Reader, java_text};
@@ -14,7 +16,12 @@ use crate::wire::{ErrorCode, EventType, JuteWrite, OpCode, Reader, java_text};
 /// What becomes of one path of a setWatches.
 enum Replay<'a> {
     Fire(EventType, &'a [u8]),
-    Register(&'a [u8], WatchKind),
+    Register(Option<&'a [u8]>, WatchKind),
+}
+
+/// The key of a path in the watch table.
+pub(super) fn watch_key(path: Option<&[u8]>) -> Cow<'_, [u8]> {
+    path.map_or(Cow::Borrowed(NULL_PATH), java_text)
 }
 
 impl Shard {
@@ -29,7 +36,7 @@ impl Shard {
             _ => return Answer::refused(ErrorCode::MarshallingError),
         };
         out.put_int(0);
-        Answer { watch: Some((request.path.unwrap_or_default(), kind)), ..Answer::ok() }
+        Answer { watch: Some((request.path, kind)), ..Answer::ok() }
     }
 
     /// What has happened up to `zxid` has used its watches up.
@@ -38,8 +45,7 @@ impl Shard {
             return Answer::refused(ErrorCode::MarshallingError);
         };
         self.drain_to(zxid);
-        let path = request.path.unwrap_or_default();
-        match self.watches.check(&java_text(path), key, request.mode) {
+        match self.watches.check(&watch_key(request.path), key, request.mode) {
             Ok(()) => Answer::ok(),
             Err(code) => Answer::refused(code),
         }
@@ -51,8 +57,7 @@ impl Shard {
             return Answer::refused(ErrorCode::MarshallingError);
         };
         self.drain_to(zxid);
-        let path = request.path.unwrap_or_default();
-        match self.watches.remove(&java_text(path), key, request.mode) {
+        match self.watches.remove(&watch_key(request.path), key, request.mode) {
             Ok(()) => Answer::ok(),
             Err(code) => Answer::refused(code),
         }
@@ -77,10 +82,14 @@ impl Shard {
         }
         for replay in replays {
             match replay {
-                Replay::Register(path, kind) => self.watches.add(&java_text(path), key, kind),
+                Replay::Register(path, kind) => self.watches.add(&watch_key(path), key, kind),
                 Replay::Fire(event, path) => {
                     let Some(conn) = self.conns.get_mut(key) else { continue };
+                    let before = conn.output.len();
                     encode_watch_event(&mut conn.output, event, &java_text(path), Zxid::NONE);
+                    let frame_bytes = conn.output.len() - before;
+                    self.counts.watch_bytes += (frame_bytes - 4) as u64;
+                    self.counts.sent(frame_bytes);
                     count_sent(conn, &self.links.counters);
                     Self::mark_dirty(&mut self.dirty, key, conn);
                 }
@@ -92,26 +101,36 @@ impl Shard {
     }
 }
 
-/// The table of data-model 9.5. False when a null list ended it: what came before stays.
+/// The table of data-model 9.5. False when a null list ended it, or a null path that had to be looked up: what came
+/// before stays.
 fn replay<'a>(view: View<'_>, request: &SetWatchesRequest<'a>) -> (Vec<Replay<'a>>, bool) {
     let since = request.relative_zxid;
     let mut replays = Vec::new();
-    let data = |path| match view.lookup(path).map(|node| node.stat()) {
-        None => Replay::Fire(EventType::NodeDeleted, path),
-        Some(stat) if stat.mzxid > since => Replay::Fire(EventType::NodeDataChanged, path),
-        Some(_) => Replay::Register(path, WatchKind::Data),
+    let data = |path: Option<&'a [u8]>| {
+        let path = path?;
+        Some(match view.lookup(path).map(|node| node.stat()) {
+            None => Replay::Fire(EventType::NodeDeleted, path),
+            Some(stat) if stat.mzxid > since => Replay::Fire(EventType::NodeDataChanged, path),
+            Some(_) => Replay::Register(Some(path), WatchKind::Data),
+        })
     };
-    let exist = |path| match view.lookup(path) {
-        None => Replay::Register(path, WatchKind::Data),
-        Some(_) => Replay::Fire(EventType::NodeCreated, path),
+    let exist = |path: Option<&'a [u8]>| {
+        let path = path?;
+        Some(match view.lookup(path) {
+            None => Replay::Register(Some(path), WatchKind::Data),
+            Some(_) => Replay::Fire(EventType::NodeCreated, path),
+        })
     };
-    let child = |path| match view.lookup(path).map(|node| node.stat()) {
-        None => Replay::Fire(EventType::NodeDeleted, path),
-        Some(stat) if stat.pzxid > since => Replay::Fire(EventType::NodeChildrenChanged, path),
-        Some(_) => Replay::Register(path, WatchKind::Child),
+    let child = |path: Option<&'a [u8]>| {
+        let path = path?;
+        Some(match view.lookup(path).map(|node| node.stat()) {
+            None => Replay::Fire(EventType::NodeDeleted, path),
+            Some(stat) if stat.pzxid > since => Replay::Fire(EventType::NodeChildrenChanged, path),
+            Some(_) => Replay::Register(Some(path), WatchKind::Child),
+        })
     };
-    let persistent = |path| Replay::Register(path, WatchKind::Persistent);
-    let recursive = |path| Replay::Register(path, WatchKind::PersistentRecursive);
+    let persistent = |path| Some(Replay::Register(path, WatchKind::Persistent));
+    let recursive = |path| Some(Replay::Register(path, WatchKind::PersistentRecursive));
     let complete = extend(&mut replays, request.data, data)
         && extend(&mut replays, request.exist, exist)
         && extend(&mut replays, request.child, child)
@@ -123,9 +142,12 @@ fn replay<'a>(view: View<'_>, request: &SetWatchesRequest<'a>) -> (Vec<Replay<'a
 fn extend<'a>(
     replays: &mut Vec<Replay<'a>>,
     list: Option<PathList<'a>>,
-    each: impl Fn(&'a [u8]) -> Replay<'a>,
+    each: impl Fn(Option<&'a [u8]>) -> Option<Replay<'a>>,
 ) -> bool {
     let Some(list) = list else { return false };
-    replays.extend(list.iter().map(each));
+    for path in list.iter() {
+        let Some(replay) = each(path) else { return false };
+        replays.push(replay);
+    }
     true
 }

@@ -64,7 +64,7 @@ pub struct LogOptions {
     pub force_sync: bool,
     /// `txnLogSizeLimitInKb` in bytes: start a new file above it. Counts written bytes, not padding.
     pub size_limit_bytes: Option<u64>,
-    /// Below this many free bytes [`ProposalLog::space_low`] tells the server to refuse writes.
+    /// Below this many free bytes [`ProposalLog::space_low`] tells the server to refuse writes; 0 never does.
     pub reserve_bytes: u64,
     /// Bypass the page cache if the file system can.
     pub direct: bool,
@@ -444,6 +444,12 @@ impl ProposalLog {
     /// most about a tenth of a second old.
     pub fn space_low(&self) -> bool {
         self.fill.free() < self.options.reserve_bytes
+    }
+
+    /// Free space is well above the reserve again: writes may be taken without refusing them at once.
+    pub fn space_ample(&self) -> bool {
+        self.fill.free()
+            >= self.options.reserve_bytes.saturating_add(self.options.reserve_bytes / 8)
     }
 
     pub fn poisoned(&self) -> Option<&LogError> {

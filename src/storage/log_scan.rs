@@ -59,6 +59,8 @@ pub struct LogFile {
     ended: bool,
     last: Option<Zxid>,
     payload_max: usize,
+    /// Where a record begins that was being written when the file ended.
+    torn_at: Option<u64>,
     /// The record read last: offset, header, payload in the window.
     record: Option<(u64, TxnHeader, Range<usize>)>,
 }
@@ -77,6 +79,7 @@ impl LogFile {
             ended: false,
             last: None,
             payload_max,
+            torn_at: None,
             record: None,
         };
         file.fill(READ_BYTES).map_err(failed)?;
@@ -150,7 +153,11 @@ impl LogFile {
         let judged = judge_damage(rest, self.offset(), self.last, self.payload_max, damage);
         Ok(match judged {
             LogItem::Corrupt { offset, damage } => Step::Corrupt { offset, damage },
-            _ => Step::End,
+            LogItem::TornEnd { offset } => {
+                self.torn_at = Some(offset);
+                Step::End
+            }
+            LogItem::Record(_) | LogItem::CleanEnd { .. } => Step::End,
         })
     }
 
@@ -187,13 +194,27 @@ pub struct LogScan {
     current: Option<LogFile>,
     from: Zxid,
     payload_max: usize,
+    torn: Vec<TornTail>,
+}
+
+/// The end of a file that holds part of a flush that did not come to its end: nobody was told of any of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TornTail {
+    pub path: PathBuf,
+    /// Behind the last whole record, in bytes from the start of the file.
+    pub offset: u64,
 }
 
 impl LogScan {
     /// Records with zxid `from` or above out of `logs`, sorted oldest first. The records before it are verified too.
     pub fn new(logs: &[NamedFile], from: Zxid, payload_max: usize) -> LogScan {
         let files = files_from(logs, from).to_vec().into_iter();
-        LogScan { files, current: None, from, payload_max }
+        LogScan { files, current: None, from, payload_max, torn: Vec::new() }
+    }
+
+    /// The torn ends of the files read so far.
+    pub fn torn(&self) -> &[TornTail] {
+        &self.torn
     }
 
     /// The next record with the file it is in; `None` after the last file.
@@ -211,6 +232,9 @@ impl LogScan {
             };
             if found {
                 break;
+            }
+            if let Some(offset) = file.torn_at {
+                self.torn.push(TornTail { path: file.path.clone(), offset });
             }
             self.current = None;
         }

@@ -1,16 +1,17 @@
 //! What a start finds on disk and what follows from it (reference: disk-format 9, 3.5).
 //!
 //! Every decision is a row of [`decide`]. Nothing here writes a snapshot: a server that only starts leaves the
-//! directory as it was, but for a log file that never got its header. The one snapshot a start must have is that of
-//! an empty tree, since logs without any snapshot are refused by everyone; [`Recovered::first_snapshot`] asks the
-//! caller for it.
+//! directory as it was, but for a log file that never got its header and for torn ends of log files, which are cut
+//! off: Apache opens a log with a broken record only if the break looks like padding. The one snapshot a start must
+//! have is that of an empty tree, since logs without any snapshot are refused by everyone;
+//! [`Recovered::first_snapshot`] asks the caller for it.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use std::{fmt, fs, io};
 
 use super::layout::{DataLayout, NamedFile};
-use super::log_scan::{LogScan, ScanError, files_from, is_stillborn};
+use super::log_scan::{LogScan, ScanError, TornTail, files_from, is_stillborn};
 use super::snapshot_codec::looks_valid;
 use super::snapshot_reader::{self, SinkError, SnapshotError, SnapshotInfo, SnapshotSink};
 use crate::base::Zxid;
@@ -412,7 +413,22 @@ fn replay(
         })?;
         replayed += 1;
     }
+    // Only now: everything was read, and nothing whole is lost by it.
+    scan.torn().iter().try_for_each(cut_off)?;
     Ok((order.last.unwrap_or(Zxid::ZERO), replayed))
+}
+
+/// Takes what a flush left that did not come to its end, so that no other reader stumbles over it, and no later start
+/// has to judge it again. What is before it is not touched.
+fn cut_off(tail: &TornTail) -> Result<(), RecoveryError> {
+    let path = tail.path.display();
+    tracing::warn!(%path, offset = tail.offset, "cutting off a torn record nobody was told of");
+    let file = fs::OpenOptions::new().write(true).open(&tail.path);
+    let cut = file.and_then(|file| {
+        file.set_len(tail.offset)?;
+        file.sync_all()
+    });
+    cut.map_err(|error| RecoveryError::Io { path: tail.path.clone(), error })
 }
 
 /// The order of zxids in a log.

@@ -31,7 +31,7 @@ mod writer;
 pub use acl_cache::{Acl, AclRef, OPEN_ACL_ID};
 pub use load::{LoadError, TreeLoader};
 pub use owner::{NodeType, OwnerOptions};
-pub use quota::{MalformedQuota, QuotaText, Violation};
+pub use quota::{MalformedQuota, QuotaRow, QuotaText, Violation};
 pub use shared::Tree;
 pub use snapshot_walk::SnapshotWalk;
 pub use view::{NodeView, Usage, View};

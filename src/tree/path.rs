@@ -41,6 +41,11 @@ pub fn name(path: &[u8]) -> &[u8] {
     path.iter().rposition(|&byte| byte == b'/').map_or(path, |at| &path[at + 1..])
 }
 
+/// The first part, by which traffic is told apart; `None` for the root.
+pub fn top(path: &[u8]) -> Option<&[u8]> {
+    path.strip_prefix(b"/")?.split(|&byte| byte == b'/').next().filter(|top| !top.is_empty())
+}
+
 /// The full rule for the path of a node. Malformed UTF-8 is invalid because Java turns it into
 /// U+FFFD, which is.
 pub fn validate(path: &[u8]) -> bool {

@@ -149,6 +149,57 @@ pub struct Violation {
     pub wanted: i64,
 }
 
+/// Limits or use that one node below `/zookeeper/quota` tells of, under the top-level node that they belong to; -1 is
+/// no limit. What the node does not tell of is 0.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct QuotaRow {
+    pub top: Box<[u8]>,
+    pub count_limit: i64,
+    pub bytes_limit: i64,
+    pub count_used: i64,
+    pub bytes_used: i64,
+}
+
+impl QuotaRow {
+    /// `None` for a node that is neither, and for malformed text.
+    fn of(node_path: &[u8], data: Option<&[u8]>) -> Option<QuotaRow> {
+        let limits = described(node_path, path::LIMITS_NAME);
+        let of = limits.or_else(|| described(node_path, path::STATS_NAME))?;
+        let text = QuotaText::parse(data).ok()?;
+        let hard_or_soft = |hard, soft| if hard > -1 { hard } else { soft };
+        let row = QuotaRow { top: path::top(of)?.into(), ..QuotaRow::default() };
+        Some(match limits {
+            Some(_) => QuotaRow {
+                count_limit: hard_or_soft(text.value(COUNT_HARD), text.count()),
+                bytes_limit: hard_or_soft(text.value(BYTES_HARD), text.bytes()),
+                ..row
+            },
+            None => QuotaRow { count_used: text.count(), bytes_used: text.bytes(), ..row },
+        })
+    }
+}
+
+impl View<'_> {
+    /// Every node below `/zookeeper/quota` that tells of limits or use, in no order.
+    pub fn quotas(&self) -> Vec<QuotaRow> {
+        let mut rows = Vec::new();
+        let mut waiting: Vec<_> = self.lookup(path::QUOTA).into_iter().collect();
+        let mut node_path = Vec::new();
+        while let Some(node) = waiting.pop() {
+            if self.torn() {
+                return rows;
+            }
+            if node.num_children() == 0 {
+                node_path.clear();
+                node.path(&mut node_path);
+                rows.extend(QuotaRow::of(&node_path, node.data()));
+            }
+            waiting.extend(node.children());
+        }
+        rows
+    }
+}
+
 fn quota_node(path: &[u8], name: &[u8]) -> Vec<u8> {
     [path::QUOTA, path, b"/", name].concat()
 }

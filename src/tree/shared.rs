@@ -165,6 +165,11 @@ impl Tree {
         self.sequence.load(Ordering::Relaxed) != sequence
     }
 
+    /// Grows with every batch that the writer begins and publishes: readers that meet one begin again.
+    pub fn changes(&self) -> u64 {
+        self.sequence()
+    }
+
     pub(super) fn sequence(&self) -> u64 {
         self.sequence.load(Ordering::Relaxed)
     }

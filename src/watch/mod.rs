@@ -10,4 +10,4 @@
 mod table;
 mod watchers;
 
-pub use table::{WatchKind, WatchTable};
+pub use table::{NULL_PATH, WatchKind, WatchTable};

@@ -9,6 +9,10 @@ use super::watchers::{Modes, Watchers};
 use crate::base::slab::{Key, Slab};
 use crate::wire::{ErrorCode, EventType};
 
+/// Stands for the path that a client did not send: null is a key of its own in Apache ZooKeeper's tables, apart from
+/// the empty path. No path is these bytes, since malformed text is made well formed first; nothing ever fires here.
+pub const NULL_PATH: &[u8] = b"\xff";
+
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
 
 /// What a request asks to be told (reference: data-model 9.1).
@@ -71,9 +75,9 @@ pub struct WatchTable {
     child_watches: usize,
     data_paths: usize,
     data_watchers: usize,
-    /// Recursive registrations anywhere: while there are none, an event looks up its own path and
-    /// no other.
-    recursive: usize,
+    /// How long the paths with recursive watchers are, ascending, and how many registrations there are
+    /// of each length: an event looks up those of its ancestors that have one of these lengths.
+    recursive: Vec<(usize, usize)>,
 }
 
 impl WatchTable {
@@ -101,7 +105,7 @@ impl WatchTable {
             let recursive = |modes: Modes| modes.intersects(Modes::RECURSIVE);
             if recursive(modes) && !before.is_some_and(recursive) {
                 at.recursive += 1;
-                self.recursive += 1;
+                count_length(&mut self.recursive, path.len());
             }
         }
         if let Some(modes) = child {
@@ -208,14 +212,13 @@ impl WatchTable {
     /// Proper ancestors of `path` with recursive watchers, nearest first.
     fn recursive_above(&self, path: &[u8]) -> Ancestors {
         let mut above = Ancestors::new();
-        if self.recursive == 0 {
-            return above;
-        }
-        let mut rest = path;
-        while rest.len() > 1 {
-            let slash = rest.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-            rest = &path[..slash.max(1)];
-            let key = self.index.get(rest).copied();
+        // A hash for each length in use, and none for the other ancestors.
+        let proper = self.recursive.partition_point(|(length, _)| *length < path.len());
+        for (length, _) in self.recursive[..proper].iter().rev() {
+            if *length == 0 || (*length > 1 && path[*length] != b'/') {
+                continue;
+            }
+            let key = self.index.get(&path[..*length]).copied();
             above.extend(key.filter(|k| self.paths.get(*k).is_some_and(|at| at.recursive > 0)));
         }
         above
@@ -270,8 +273,10 @@ impl WatchTable {
     fn remove_data(&mut self, path_key: PathKey, watcher: Key, modes: Modes) -> bool {
         let Some(at) = self.paths.get_mut(path_key) else { return false };
         let removed = at.data.remove(watcher, modes);
-        at.recursive -= u32::from(removed.recursive);
-        self.recursive -= usize::from(removed.recursive);
+        if removed.recursive {
+            at.recursive -= 1;
+            forget_length(&mut self.recursive, at.path.len());
+        }
         self.data_watches -= usize::from(removed.gone);
         self.data_paths -= usize::from(removed.gone && at.data.is_empty());
         removed.any
@@ -359,6 +364,22 @@ impl WatchTable {
             let in_data = watched.filter(|at| at.data.modes(*key).is_some());
             (*key, in_data.map(|at| &*at.path).collect())
         })
+    }
+}
+
+fn count_length(lengths: &mut Vec<(usize, usize)>, length: usize) {
+    match lengths.binary_search_by_key(&length, |(length, _)| *length) {
+        Ok(at) => lengths[at].1 += 1,
+        Err(at) => lengths.insert(at, (length, 1)),
+    }
+}
+
+fn forget_length(lengths: &mut Vec<(usize, usize)>, length: usize) {
+    if let Ok(at) = lengths.binary_search_by_key(&length, |(length, _)| *length) {
+        lengths[at].1 -= 1;
+        if lengths[at].1 == 0 {
+            lengths.remove(at);
+        }
     }
 }
 

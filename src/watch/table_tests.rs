@@ -112,7 +112,8 @@ fn removal_takes_the_modes_its_type_names() {
             let gone = other == type_ || type_ == 3;
             assert_eq!(table.check(b"/a", key(1), other).is_err(), gone, "{type_} {other}");
         }
-        assert_eq!(table.recursive, usize::from(type_ != 5 && type_ != 3));
+        let recursive: &[(usize, usize)] = if type_ == 5 || type_ == 3 { &[] } else { &[(2, 1)] };
+        assert_eq!(table.recursive, recursive);
     }
     let mut table = fill();
     for type_ in [0, 6, -1] {
@@ -259,8 +260,11 @@ fn compare_counts(table: &WatchTable, model: &Model) {
     assert_eq!((table.data_watches(), table.data_paths()), (data.len(), paths.len()));
     let all_paths: BTreeSet<_> = model.modes.keys().map(|(_, path, _)| path).collect();
     assert_eq!((table.index.len(), table.paths.len()), (all_paths.len(), all_paths.len()));
-    let recursive = model.modes.values().filter(|modes| modes.contains(&2)).count();
-    assert_eq!(table.recursive, recursive);
+    let mut recursive = BTreeMap::new();
+    for ((_, path, _), _) in model.modes.iter().filter(|(_, modes)| modes.contains(&2)) {
+        *recursive.entry(path.len()).or_insert(0) += 1;
+    }
+    assert_eq!(table.recursive, Vec::from_iter(recursive));
     let mut listed = BTreeSet::new();
     for (path, keys) in table.by_path() {
         let path = String::from_utf8(path.to_vec()).unwrap();

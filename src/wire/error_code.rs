@@ -6,6 +6,8 @@
 #[repr(i32)]
 pub enum ErrorCode {
     Ok = 0,
+    /// Every client knows it, and none tries again by itself: this server cannot write at the moment.
+    SystemError = -1,
     RuntimeInconsistency = -2,
     MarshallingError = -5,
     Unimplemented = -6,

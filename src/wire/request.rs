@@ -179,7 +179,7 @@ impl<'a> PathModeRequest<'a> {
     }
 }
 
-/// A `vector<ustring>` of a request, walked lazily. Null elements read as empty.
+/// A `vector<ustring>` of a request, walked lazily.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PathList<'a> {
     count: i32,
@@ -207,9 +207,10 @@ impl<'a> PathList<'a> {
         self.count == 0
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    /// Each path; `None` for a null one.
+    pub fn iter(&self) -> impl Iterator<Item = Option<&'a [u8]>> + use<'a> {
         let mut r = Reader::new(self.encoded);
-        (0..self.count).map_while(move |_| r.ustring().ok().map(Option::unwrap_or_default))
+        (0..self.count).map_while(move |_| r.ustring().ok())
     }
 }
 

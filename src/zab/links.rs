@@ -18,8 +18,8 @@ pub enum LinkEffect {
     Dial {
         sid: Sid,
         conn: LinkConn,
-        /// `host:port` that the other side has named; else the configured address.
-        address: Option<String>,
+        /// `host:port` of each address that the other side has named; else the configured ones.
+        addresses: Vec<String>,
     },
     Write {
         conn: LinkConn,
@@ -71,8 +71,8 @@ const STRANGERS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Links {
     me: Sid,
-    /// `host:port` of the own election port, as the configuration has it.
-    own_address: String,
+    /// `host:port` of the own election ports, as the configuration has them.
+    own_addresses: Vec<String>,
     handshake_ms: i64,
     peers: BTreeMap<Sid, Peer>,
     conns: BTreeMap<LinkConn, State>,
@@ -88,10 +88,10 @@ pub struct Links {
 pub const DIALLED: LinkConn = 1 << 40;
 
 impl Links {
-    pub fn new(me: Sid, own_address: String, known: Vec<Sid>, handshake_ms: i64) -> Links {
+    pub fn new(me: Sid, own_addresses: Vec<String>, known: Vec<Sid>, handshake_ms: i64) -> Links {
         Links {
             me,
-            own_address,
+            own_addresses,
             handshake_ms,
             peers: BTreeMap::new(),
             conns: BTreeMap::new(),
@@ -121,12 +121,12 @@ impl Links {
             out.push(LinkEffect::Write { conn, bytes });
         } else {
             peer.queued = Some(body);
-            self.dial(sid, None, out);
+            self.dial(sid, Vec::new(), out);
         }
     }
 
-    fn dial(&mut self, sid: Sid, address: Option<String>, out: &mut Effects) {
-        if !self.known.contains(&sid) && (address.is_none() || !self.has_room_for(sid)) {
+    fn dial(&mut self, sid: Sid, addresses: Vec<String>, out: &mut Effects) {
+        if !self.known.contains(&sid) && (addresses.is_empty() || !self.has_room_for(sid)) {
             return;
         }
         let conn = self.next_dial;
@@ -136,7 +136,7 @@ impl Links {
         }
         peer.dialling = Some(conn);
         self.next_dial += 1;
-        out.push(LinkEffect::Dial { sid, conn, address });
+        out.push(LinkEffect::Dial { sid, conn, addresses });
     }
 
     fn has_room_for(&self, sid: Sid) -> bool {
@@ -147,7 +147,7 @@ impl Links {
     /// Dials everybody that something was ever meant for.
     pub fn connect_all(&mut self, out: &mut Effects) {
         for sid in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.dial(sid, None, out);
+            self.dial(sid, Vec::new(), out);
         }
     }
 
@@ -164,7 +164,7 @@ impl Links {
         };
         peer.dialling = None;
         let mut bytes = Vec::new();
-        let addresses = vec![self.own_address.clone()];
+        let addresses = self.own_addresses.clone();
         // In one piece: Java reads it with one call.
         InitialMessage { sid: self.me, addresses }.encode(&mut bytes);
         out.push(LinkEffect::Write { conn, bytes });
@@ -259,7 +259,7 @@ impl Links {
             self.conns.remove(&conn);
             out.push(LinkEffect::Close { conn });
             self.hang_up(sid, out);
-            self.dial(sid, message.addresses.into_iter().next(), out);
+            self.dial(sid, message.addresses, out);
         } else if self.has_room_for(sid) {
             self.open(conn, sid, out);
         } else {

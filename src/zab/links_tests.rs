@@ -14,8 +14,9 @@ struct World {
 impl World {
     fn new(sids: &[i64]) -> World {
         let known: Vec<Sid> = sids.iter().copied().map(Sid).collect();
-        let links =
-            |sid: &i64| (*sid, Links::new(Sid(*sid), format!("h{sid}:3888"), known.clone(), 1000));
+        let links = |sid: &i64| {
+            (*sid, Links::new(Sid(*sid), vec![format!("h{sid}:3888")], known.clone(), 1000))
+        };
         let links = sids.iter().map(links).collect();
         World { links, pipes: Vec::new(), heard: Vec::new(), accepted: 0 }
     }
@@ -93,7 +94,7 @@ fn a_server_that_restarts_replaces_its_connection_and_hears_the_last_vote_again(
     let mut world = World::new(&[1, 2]);
     world.send(2, 1, b"vote");
     let known = vec![Sid(1), Sid(2)];
-    world.links.insert(1, Links::new(Sid(1), "h1:3888".into(), known, 1000));
+    world.links.insert(1, Links::new(Sid(1), vec!["h1:3888".into()], known, 1000));
     world.heard.clear();
     world.send(1, 2, b"new start");
     assert_eq!(world.open_pipes(), [(2, 1)]);
@@ -122,7 +123,7 @@ fn only_the_newest_vote_waits_for_a_connection() {
 
 #[test]
 fn half_open_and_strange_connections_end() {
-    let mut links = Links::new(Sid(2), "h2:3888".into(), vec![Sid(1), Sid(2)], 1000);
+    let mut links = Links::new(Sid(2), vec!["h2:3888".into()], vec![Sid(1), Sid(2)], 1000);
     let mut out = Vec::new();
     links.accepted(1, 0, &mut out);
     assert_eq!(links.next_due(), Some(1000));
@@ -156,7 +157,7 @@ fn introduces(sid: i64) -> Vec<u8> {
 
 #[test]
 fn strangers_are_answered_and_forgotten() {
-    let mut links = Links::new(Sid(2), "h2:3888".into(), vec![Sid(1), Sid(2)], 1000);
+    let mut links = Links::new(Sid(2), vec!["h2:3888".into()], vec![Sid(1), Sid(2)], 1000);
     let mut out = Vec::new();
     for round in 0..500 {
         let conn = 1 + round as u64;
@@ -180,7 +181,7 @@ fn strangers_are_answered_and_forgotten() {
     // A small one is dialled back at the address that it named; then it is forgotten as well.
     links.accepted(900, 0, &mut out);
     links.bytes(900, &introduces(0), &mut out);
-    let dial = LinkEffect::Dial { sid: Sid(0), conn: DIALLED, address: Some("h:1".into()) };
+    let dial = LinkEffect::Dial { sid: Sid(0), conn: DIALLED, addresses: vec!["h:1".into()] };
     assert_eq!(out, [LinkEffect::Close { conn: 900 }, dial]);
     links.closed(DIALLED);
     assert_eq!(links.peers.len(), 0);
@@ -188,7 +189,7 @@ fn strangers_are_answered_and_forgotten() {
 
 #[test]
 fn strangers_have_a_limit_and_members_have_none() {
-    let mut links = Links::new(Sid(2), "h2:3888".into(), vec![Sid(2), Sid(3)], 1000);
+    let mut links = Links::new(Sid(2), vec!["h2:3888".into()], vec![Sid(2), Sid(3)], 1000);
     let mut out = Vec::new();
     for conn in 1..=STRANGERS_MAX as u64 {
         links.accepted(conn, 0, &mut out);

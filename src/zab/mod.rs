@@ -12,6 +12,7 @@ pub mod liveness;
 pub mod quorums;
 pub mod synchronisation;
 pub mod vote;
+pub mod voting;
 
 pub use leading::Leading;
 pub use quorums::Quorum;

@@ -166,7 +166,8 @@ impl Zab {
                 self.pending.push_back(Pending::Item(ready));
             }
             ToZab::Touches(touches) => self.sessions.apply_touches(touches),
-            ToZab::Report(_) | ToZab::SnapshotAdopted(_) | ToZab::Shutdown => {}
+            ToZab::Report(_) | ToZab::ResetCounts | ToZab::SnapshotAdopted(_) | ToZab::Shutdown => {
+            }
         }
     }
 
@@ -184,6 +185,7 @@ impl Zab {
                 op: request.op,
                 body,
                 identities: &request.identities,
+                local: None,
             };
             self.prepare(&write, Some(ReplyTo { conn, xid: request.xid }));
         }
@@ -206,7 +208,10 @@ impl Zab {
     fn expire(&mut self, session: SessionId) {
         let ids = Identities::none();
         let op = OpCode::CloseSession.code();
-        self.prepare(&Write { session, cxid: 0, op, body: &[], identities: &ids }, None);
+        self.prepare(
+            &Write { session, cxid: 0, op, body: &[], identities: &ids, local: None },
+            None,
+        );
     }
 
     fn apply(&mut self, batch: &mut CommitBatch) {
@@ -287,6 +292,8 @@ impl World {
             out_bytes_high: OUT_BYTES_HIGH,
             out_bytes_max: OUT_BYTES_MAX,
             read_chunk_bytes: READ_CHUNK_BYTES,
+            throttle: None,
+            eager_acl: false,
         };
         World {
             shard: Shard::new(0, options, links.clone()),

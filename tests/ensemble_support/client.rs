@@ -141,6 +141,13 @@ impl EnsembleClient {
         Ok(())
     }
 
+    /// The session goes on at this server and nowhere else.
+    pub fn moving_to(mut self, server: SocketAddr) -> EnsembleClient {
+        self.wire = None;
+        (self.servers, self.next) = (vec![server], 0);
+        self
+    }
+
     /// One handshake with one server.
     fn try_server(&mut self) -> Result<bool, Trouble> {
         let Ok(mut wire) = Wire::dial(self.server(), Duration::from_secs(1)) else {
@@ -282,6 +289,10 @@ impl EnsembleClient {
 
     pub fn create(&mut self, path: &str, data: &[u8], flags: i32) -> Result<Answer, Trouble> {
         self.call(OpCode::Create, &bodies::create_open(path, data, flags))
+    }
+
+    pub fn delete(&mut self, path: &str) -> Result<Answer, Trouble> {
+        self.call(OpCode::Delete, &bodies::path_int(Some(path.as_bytes()), -1))
     }
 
     pub fn close(&mut self) -> Result<(), Trouble> {

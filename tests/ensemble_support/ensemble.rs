@@ -57,6 +57,8 @@ pub struct Slot {
     pub kind: Kind,
     pub observer: bool,
     pub dir: PathBuf,
+    /// Environment of its processes.
+    pub env: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -81,6 +83,11 @@ pub fn ask(address: SocketAddr, word: &str) -> String {
 fn signal(pid: u32, name: &str) {
     let done = Command::new("kill").args([name, &pid.to_string()]).status();
     assert!(done.is_ok_and(|status| status.success()), "kill {name} {pid}");
+}
+
+/// The file that says who a server is.
+pub fn write_id(slot_dir: &Path, id: usize) {
+    fs::write(slot_dir.join("data/myid"), format!("{id}\n")).expect("myid");
 }
 
 impl Ensemble {
@@ -115,8 +122,8 @@ impl Ensemble {
             .map(|(index, (kind, observer))| {
                 let dir = dir.join(format!("server{}", index + 1));
                 fs::create_dir_all(dir.join("data")).expect("a directory for the server");
-                fs::write(dir.join("data/myid"), format!("{}\n", index + 1)).expect("myid");
-                Slot { kind, observer, dir, child: None }
+                write_id(&dir, index + 1);
+                Slot { kind, observer, dir, env: Vec::new(), child: None }
             })
             .collect();
         let ensemble = Ensemble { slots, network, dir, settings };
@@ -153,6 +160,17 @@ impl Ensemble {
         let lines = text.lines().filter(|line| !line.starts_with("server."));
         let text: String = lines.flat_map(|line| [line, "\n"]).collect();
         fs::write(path, text).expect("zoo.cfg");
+    }
+
+    /// Undoes it.
+    pub fn remember_the_others(&self, index: usize) {
+        self.write_config(index);
+    }
+
+    /// Other further lines in everybody's zoo.cfg, from the next start on.
+    pub fn set_extra(&mut self, extra: &str) {
+        self.settings.extra = extra.to_owned();
+        (0..self.len()).for_each(|index| self.write_config(index));
     }
 
     /// Waits until a server answers requests, whatever its role.
@@ -193,6 +211,7 @@ impl Ensemble {
         let log = File::options().create(true).append(true).open(out).expect("a log file");
         let child = Command::new(&words[0])
             .args(&words[1..])
+            .envs(slot.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&slot.dir)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
@@ -241,6 +260,14 @@ impl Ensemble {
     pub fn is_running(&mut self, index: usize) -> bool {
         let child = self.slots[index].child.as_mut();
         child.is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Waits for a process to end by itself; answers its exit status.
+    pub fn wait_end(&mut self, index: usize) -> Option<i32> {
+        let child = self.slots[index].child.as_mut().expect("the server runs");
+        let ended = wait_for("a server to end", || child.try_wait().ok().flatten());
+        self.slots[index].child = None;
+        ended.unwrap_or_else(|why| panic!("server {}: {why}", index + 1)).code()
     }
 
     /// Another kind of server on the same data directory; the slot must be stopped.

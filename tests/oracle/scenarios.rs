@@ -372,3 +372,114 @@ fn our_own_answers() {
         assert_eq!(session.wire.next(WAIT), Got::Closed, "{op:?}");
     }
 }
+
+/// A null path is a key of its own among watches, apart from the empty one; where a node is looked up it is no path at
+/// all, and ends what it is in.
+#[test]
+fn null_paths_are_not_empty_ones() {
+    on_each("null-paths", "", |server| {
+        let mut session = Session::open(server.port, 9000).expect("a session");
+        let (null, empty) = (None, Some(&b""[..]));
+        let rows: &[(OpCode, Option<&[u8]>, i32, i32)] = &[
+            (OpCode::AddWatch, empty, 0, 0),
+            (OpCode::CheckWatches, null, 3, -121),
+            (OpCode::RemoveWatches, null, 3, -121),
+            (OpCode::AddWatch, null, 1, 0),
+            (OpCode::RemoveWatches, empty, 3, 0),
+            (OpCode::CheckWatches, empty, 3, -121),
+            (OpCode::CheckWatches, null, 5, 0),
+            (OpCode::CheckWatches, null, 4, -121),
+            (OpCode::RemoveWatches, null, 3, 0),
+            (OpCode::RemoveWatches, null, 3, -121),
+        ];
+        for (n, (op, path, mode, expected)) in rows.iter().enumerate() {
+            let reply = session.call(*op, &bodies::path_int(*path, *mode)).expect("an answer");
+            assert_eq!(reply.header.err, *expected, "{:?}: line {n}: {op:?}", server.kind);
+        }
+        type Lists<'a> = [&'a [Option<&'a [u8]>]; 5];
+        let lists = |lists: Lists<'_>| {
+            let mut out = Vec::new();
+            out.put_long(1 << 40);
+            for list in lists {
+                out.put_int(list.len() as i32);
+                list.iter().for_each(|path| out.put_buffer(*path));
+            }
+            out
+        };
+        let root = Some(&b"/"[..]);
+        let rows: &[(Lists<'_>, i32)] = &[
+            ([&[], &[], &[], &[null], &[]], 0),
+            ([&[], &[], &[], &[], &[null]], 0),
+            ([&[null], &[], &[], &[], &[]], -5),
+            ([&[], &[null], &[], &[], &[]], -5),
+            ([&[root], &[], &[null], &[empty], &[]], -5),
+        ];
+        for (n, (body, expected)) in rows.iter().enumerate() {
+            let reply = session.call(OpCode::SetWatches2, &lists(*body)).expect("an answer");
+            assert_eq!(reply.header.err, *expected, "{:?}: lists {n}", server.kind);
+        }
+        // What came before the null one is there, what came behind it is not.
+        let rows: &[(Option<&[u8]>, i32, i32)] =
+            &[(root, 2, 0), (empty, 3, -121), (null, 4, 0), (null, 5, 0)];
+        for (path, kind, expected) in rows {
+            let body = bodies::path_int(*path, *kind);
+            let reply = session.call(OpCode::CheckWatches, &body).expect("an answer");
+            assert_eq!(reply.header.err, *expected, "{:?}: {path:?} {kind}", server.kind);
+        }
+        for op in [OpCode::GetAllChildrenNumber, OpCode::GetAcl] {
+            let reply = session.call(op, &bodies::path_only(null)).expect("an answer");
+            assert_eq!(reply.header.err, -5, "{:?}: {op:?}", server.kind);
+        }
+        let body = bodies::path_watch(null, true);
+        let ops = [OpCode::Exists, OpCode::GetData, OpCode::GetChildren, OpCode::GetChildren2];
+        for op in ops {
+            let reply = session.call(op, &body).expect("an answer");
+            assert_eq!(reply.header.err, -5, "{:?}: {op:?}", server.kind);
+        }
+    });
+}
+
+/// A quota is compared with the use that is applied; what a setData takes off it is the length that is outstanding.
+/// Inside a multi nothing is applied in between, so both can be told apart.
+#[test]
+fn quotas_know_what_is_outstanding() {
+    on_each("outstanding-quota", "enforceQuota=true\n", |server| {
+        let mut session = Session::open(server.port, 9000).expect("a session");
+        let mut ask = |op, body: Vec<u8>| session.call(op, &body).expect("an answer");
+        let create = |path: &str, data: &[u8]| bodies::create_open(path, data, 0);
+        let limits = b"count=-1,bytes=-1=;byteHardLimit=10;countHardLimit=-1";
+        let stats = "/zookeeper/quota/q/zookeeper_stats";
+        for (path, data) in [
+            ("/q", &b"12345"[..]),
+            ("/zookeeper/quota/q", b""),
+            ("/zookeeper/quota/q/zookeeper_limits", limits),
+            (stats, b""),
+        ] {
+            assert_eq!(ask(OpCode::Create, create(path, data)).header.err, 0, "{path}");
+        }
+        let set = |path: &str, bytes: usize| {
+            (5, bodies::set_data(Some(path.as_bytes()), Some(&vec![b'x'; bytes]), -1))
+        };
+        type Ops = Vec<(i32, Vec<u8>)>;
+        let rows: [(Ops, bool, &str); 5] = [
+            // 5 used: 5 + (10 - 5), then 5 + (15 - 10): by what is applied the second would be 15.
+            (vec![set("/q", 10), set("/q", 15)], true, "the outstanding length goes"),
+            // 15 used: 15 + (1 - 15), then 15 + (12 - 1).
+            (vec![set("/q", 1), set("/q", 12)], false, "it is shorter than what is applied"),
+            (vec![set("/q", 1)], true, "back"),
+            // 1 used: 1 + 6, then 1 + (10 - 6).
+            (vec![(1, create("/q/c", b"123456")), set("/q/c", 10)], true, "made just now"),
+            // 11 used: 11 + (9 - 10), then 11 + (1 - 1).
+            (vec![set("/q/c", 9), set("/q", 1)], true, "a difference of nothing"),
+        ];
+        for (ops, works, what) in rows {
+            let reply = ask(OpCode::Multi, bodies::multi(&ops));
+            // The header of the first result: its type is -1 in a multi that failed.
+            let first = i32::from_be_bytes(*reply.body.first_chunk().expect("a header"));
+            assert_eq!(first != -1, works, "{:?}: {what}", server.kind);
+        }
+        let reply = ask(OpCode::GetData, bodies::path_watch(Some(stats.as_bytes()), false));
+        let text = &reply.body[4..];
+        assert!(text.starts_with(b"count=2,bytes=10"), "{:?}: {text:?}", server.kind);
+    });
+}

@@ -12,11 +12,11 @@ use ringkeeper::pipeline::prep::PrepOptions;
 use ringkeeper::session::SessionIds;
 use ringkeeper::storage::snapshot;
 use ringkeeper::zab::Quorum;
-use ringkeeper::zab::election::{Election, ElectionOptions};
 use ringkeeper::zab::liveness::Limits;
 
 use crate::checkers::Checkers;
 use crate::checkers::availability::Availability;
+use crate::choices::Choices;
 use crate::clients::Clients;
 use crate::core::ClientCore;
 use crate::disk::{Disk, OWNERS};
@@ -56,6 +56,7 @@ pub struct World {
     pub checkers: Checkers,
     voters: Vec<Sid>,
     auth: Arc<Auth>,
+    choices: Choices,
     weather: Weather,
     /// Power will be lost, on these servers.
     blackout: Option<(MonoMs, Vec<Sid>)>,
@@ -77,6 +78,7 @@ impl World {
             checkers: Checkers::default(),
             voters: (1..=voters).map(Sid).collect(),
             auth: Arc::new(Auth::new(AuthConfig::default())),
+            choices: Choices::of(seed),
             weather,
             blackout: None,
             next_majority,
@@ -135,6 +137,7 @@ impl World {
             observer_logs: true,
             leader_connect_delay_ms: if self.weather.rotates { 20 } else { 100 },
             leader_serves: true,
+            local: self.choices.local,
         }
     }
 
@@ -142,14 +145,8 @@ impl World {
         self.checkers.availability.disturbed();
         let mut options = self.options(sid);
         options.force_snapshot_sync &= self.prng.below(2) == 0;
-        let election = Election::new(ElectionOptions {
-            me: sid,
-            quorum: options.quorum.clone(),
-            config: options.config_text.clone(),
-            min_interval_ms: if self.weather.rotates { 50 } else { 200 },
-            max_interval_ms: 2000,
-            finalize_ms: if self.weather.rotates { 30 } else { 200 },
-        });
+        let hasty = self.weather.rotates;
+        let election = self.choices.voting(&options, hasty, self.prng.next_u64());
         let (now, auth) = (self.now, self.auth.clone());
         let luck = Luck::new(self.prng.next_u64(), self.weather.fatal_moments);
         let flush_ms = self.weather.flush_ms(&mut self.prng);
@@ -644,6 +641,10 @@ impl World {
     }
 
     pub fn all_serve(&self) -> bool {
-        self.nodes.values().all(|node| node.peer.is_some() && !node.host.suspended)
+        let serves = |node: &Node| {
+            let host = &node.host;
+            node.peer.is_some() && !host.suspended && host.state != ServerState::ReadOnly
+        };
+        self.nodes.values().all(serves)
     }
 }

@@ -115,6 +115,8 @@ pub struct Session {
     pub id: i64,
     pub passwd: [u8; 16],
     pub timeout_ms: i32,
+    /// Whether the server says that it serves readers only; `None` without the flag in the request.
+    pub read_only: Option<bool>,
     /// Bodies of the watch events that arrived in between, oldest first.
     pub events: Vec<Reply>,
     xid: i32,
@@ -132,7 +134,6 @@ impl Session {
 
     /// Resumes session `id`, or opens a new one when it is 0.
     pub fn attach(port: u16, timeout_ms: i32, id: i64, passwd: &[u8]) -> io::Result<Session> {
-        let mut wire = Wire::connect(port)?;
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: 0,
@@ -141,6 +142,11 @@ impl Session {
             passwd: Some(passwd),
             read_only: Some(false),
         };
+        Session::greet(Wire::connect(port)?, &request)
+    }
+
+    /// A handshake of any kind on a connection that has said nothing yet.
+    pub fn greet(mut wire: Wire, request: &ConnectRequest<'_>) -> io::Result<Session> {
         let mut out = Vec::new();
         request.encode(&mut out);
         wire.send_frame(&out);
@@ -156,6 +162,7 @@ impl Session {
             id: answer.session_id,
             passwd: answer.passwd,
             timeout_ms: answer.timeout_ms,
+            read_only: answer.read_only,
             events: Vec::new(),
             xid: 0,
         })

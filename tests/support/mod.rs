@@ -11,6 +11,7 @@
 
 pub mod bodies;
 pub mod client;
+pub mod disk;
 pub mod server;
 
 use std::io::Write;

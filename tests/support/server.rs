@@ -153,6 +153,11 @@ impl Server {
 
     /// Starts the process and waits until it serves.
     pub fn launch(&mut self) {
+        self.launch_as("Mode: standalone");
+    }
+
+    /// Starts the process and waits until `srvr` says this.
+    pub fn launch_as(&mut self, mode: &str) {
         let log = File::options().create(true).append(true).open(self.dir.join("out.log"));
         let log = log.expect("the server's output file");
         let child = self
@@ -163,7 +168,7 @@ impl Server {
             .spawn();
         self.child = Some(child.unwrap_or_else(|e| panic!("{:?} does not start: {e}", self.kind)));
         let deadline = Instant::now() + START_WAIT;
-        while !self.serves() {
+        while !self.ask("srvr").contains(mode) {
             assert!(self.is_running(), "{:?} ended at once:\n{}", self.kind, self.output_tail());
             assert!(Instant::now() < deadline, "{:?} does not serve in time", self.kind);
             std::thread::sleep(Duration::from_millis(30));
@@ -177,10 +182,6 @@ impl Server {
         };
         wire.send(word.as_bytes());
         String::from_utf8_lossy(&wire.read_to_close(Duration::from_secs(3)).0).into_owned()
-    }
-
-    fn serves(&self) -> bool {
-        self.ask("srvr").contains("Mode: standalone")
     }
 
     pub fn is_running(&mut self) -> bool {

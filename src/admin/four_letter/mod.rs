@@ -161,15 +161,18 @@ fn conf(conf: &ConfReport, report: &ServerReport) -> String {
     if let Some(quorum) = &conf.quorum {
         let _ = write!(
             out,
-            "initLimit={}\nsyncLimit={}\nelectionAlg=3\nelectionPort={}\nquorumPort={}\n\
+            "initLimit={}\nsyncLimit={}\nelectionAlg={}\nelectionPort={}\nquorumPort={}\n\
              peerType={}\n",
             quorum.init_limit_ticks,
             quorum.sync_limit_ticks,
+            quorum.election_alg,
             quorum.election_port,
             quorum.quorum_port,
             i32::from(quorum.observer)
         );
-        if let Some(membership) = &quorum.membership {
+        // A read-only server knows no members that count.
+        let membership = quorum.membership.as_ref().filter(|_| report.mode != Mode::ReadOnly);
+        if let Some(membership) = membership {
             // The blank after the colon and the missing newline at the end are the reference's.
             let _ = write!(out, "membership: \n{membership}");
         }

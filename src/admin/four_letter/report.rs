@@ -5,6 +5,7 @@
 
 use crate::admin::metrics::Metrics;
 use crate::admin::version::VERSION;
+pub use crate::base::tally::Sizes;
 use crate::base::{MonoMs, SessionId, WallMs, Zxid};
 use crate::wire::four_letter::FourLetterWord;
 
@@ -37,20 +38,6 @@ pub struct Latency {
     pub min_ms: i64,
     pub avg_ms: f64,
     pub max_ms: i64,
-}
-
-/// Sizes of replies or proposals, bytes; -1 before the first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sizes {
-    pub last: i64,
-    pub min: i64,
-    pub max: i64,
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Sizes { last: -1, min: -1, max: -1 }
-    }
 }
 
 /// One connection, as `cons` and `stat` show it.
@@ -288,6 +275,7 @@ pub struct ConfReport {
 pub struct QuorumConf {
     pub init_limit_ticks: i32,
     pub sync_limit_ticks: i32,
+    pub election_alg: i32,
     pub election_port: u16,
     pub quorum_port: u16,
     pub observer: bool,

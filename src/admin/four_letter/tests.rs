@@ -219,6 +219,7 @@ fn conf_as_captured() {
     conf.quorum = Some(QuorumConf {
         init_limit_ticks: 10,
         sync_limit_ticks: 5,
+        election_alg: 3,
         election_port: 3888,
         quorum_port: 2888,
         observer: false,

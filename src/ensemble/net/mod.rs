@@ -383,6 +383,9 @@ impl Net {
 
     fn take_resolved(&mut self) {
         while let Some((id, resolved)) = self.resolver.poll() {
+            if self.resolved_datagram(id, &resolved) {
+                continue;
+            }
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             match resolved.and_then(|addresses| conn.connect(addresses)) {
                 Ok(connect) => {

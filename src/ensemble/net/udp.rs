@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use io_uring::squeue::Entry;
@@ -70,12 +70,16 @@ impl Socket {
 
 /// Owned by [`Net`].
 #[derive(Default)]
-pub(super) struct Sockets(BTreeMap<u64, Socket>);
+pub(super) struct Sockets {
+    open: BTreeMap<u64, Socket>,
+    /// Datagrams whose receiver's name is being resolved, and their socket.
+    unresolved: BTreeMap<u64, (u64, Vec<u8>)>,
+}
 
 impl Sockets {
     /// Starts whatever can be started.
     pub fn arm(&mut self, out: &mut VecDeque<Entry>) {
-        for (id, socket) in &mut self.0 {
+        for (id, socket) in &mut self.open {
             if socket.closing {
                 continue;
             }
@@ -98,7 +102,7 @@ impl Sockets {
     }
 
     pub fn received(&mut self, id: u64, res: i32) {
-        let Some(socket) = self.0.get_mut(&id) else { return };
+        let Some(socket) = self.open.get_mut(&id) else { return };
         // An error is another's refusal of what was sent before: nothing to do about it.
         if let Some(mut flight) = socket.receiving.take()
             && let Ok(length) = usize::try_from(res)
@@ -113,21 +117,21 @@ impl Sockets {
 
     /// Sent or not: datagrams have no promise.
     pub fn sent(&mut self, id: u64) {
-        if let Some(socket) = self.0.get_mut(&id) {
+        if let Some(socket) = self.open.get_mut(&id) {
             socket.sending = None;
         }
         self.remove_closed(id);
     }
 
     fn remove_closed(&mut self, id: u64) {
-        if self.0.get(&id).is_some_and(|socket| socket.closing && !socket.in_flight()) {
-            self.0.remove(&id);
+        if self.open.get(&id).is_some_and(|socket| socket.closing && !socket.in_flight()) {
+            self.open.remove(&id);
         }
     }
 
     /// The ring goes; what the kernel may still touch is leaked.
     pub fn let_go(&mut self) {
-        for (_, socket) in std::mem::take(&mut self.0) {
+        for (_, socket) in std::mem::take(&mut self.open) {
             if socket.in_flight() {
                 std::mem::forget(socket);
             }
@@ -155,27 +159,56 @@ impl Net {
             received: VecDeque::new(),
             closing: false,
         };
-        self.sockets.0.insert(id, socket);
+        self.sockets.open.insert(id, socket);
         self.dirty = true;
         Ok(id)
     }
 
     /// The address a socket has; for one that was bound to port 0.
     pub fn datagram_address(&self, id: u64) -> Option<SocketAddr> {
-        self.sockets.0.get(&id)?.socket.local_addr().ok()
+        self.sockets.open.get(&id)?.socket.local_addr().ok()
     }
 
     /// Sends one datagram, in order behind those before it. May be lost like any datagram.
     pub fn send_datagram(&mut self, id: u64, to: SocketAddr, bytes: &[u8]) {
-        if let Some(socket) = self.sockets.0.get_mut(&id) {
+        if let Some(socket) = self.sockets.open.get_mut(&id) {
             push_bounded(&mut socket.out, (to, bytes.to_vec()));
             self.dirty = true;
         }
     }
 
+    /// The same to `host:port`; a name is resolved on a side thread, each time anew.
+    pub fn send_datagram_to(&mut self, id: u64, host: &str, port: u16, bytes: &[u8]) {
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return self.send_datagram(id, SocketAddr::new(ip, port), bytes);
+        }
+        if self.sockets.unresolved.len() < QUEUE_MAX {
+            let name = self.id();
+            self.sockets.unresolved.insert(name, (id, bytes.to_vec()));
+            self.resolver.resolve(name, vec![(host.to_owned(), port)]);
+            self.dirty = true;
+        }
+    }
+
+    /// A name has its addresses, or none; false when no datagram waits for it.
+    pub(super) fn resolved_datagram(
+        &mut self,
+        name: u64,
+        addresses: &io::Result<Vec<SocketAddr>>,
+    ) -> bool {
+        let Some((id, bytes)) = self.sockets.unresolved.remove(&name) else { return false };
+        let family = self.datagram_address(id).map(|own| own.is_ipv4());
+        let addresses = addresses.as_deref().unwrap_or_default();
+        let same = addresses.iter().find(|address| Some(address.is_ipv4()) == family);
+        if let Some(address) = same {
+            self.send_datagram(id, *address, &bytes);
+        }
+        true
+    }
+
     /// The next datagram of any socket. To be asked until there is none, like [`Net::poll_event`].
     pub fn poll_datagram(&mut self) -> Option<Datagram> {
-        self.sockets.0.iter_mut().find_map(|(id, socket)| {
+        self.sockets.open.iter_mut().find_map(|(id, socket)| {
             let (from, bytes) = socket.received.pop_front()?;
             Some(Datagram { socket: *id, from, bytes })
         })
@@ -183,11 +216,11 @@ impl Net {
 
     /// Drops what waits, and closes.
     pub fn close_datagrams(&mut self, id: u64) {
-        let Some(socket) = self.sockets.0.get_mut(&id) else { return };
+        let Some(socket) = self.sockets.open.get_mut(&id) else { return };
         socket.closing = true;
         socket.received.clear();
         if !socket.in_flight() {
-            self.sockets.0.remove(&id);
+            self.sockets.open.remove(&id);
             return;
         }
         self.cancel(user_data(Kind::DatagramReceive, id));

@@ -73,3 +73,16 @@ fn a_closed_socket_goes_and_one_in_flight_survives_its_owner() {
     drop(net); // A receive is in flight.
     drop(ring);
 }
+
+#[test]
+fn a_name_is_resolved_on_the_way() {
+    let mut world = World::new();
+    let ((a, at_a), (b, at_b)) = (bind(&mut world), bind(&mut world));
+    world.net.send_datagram_to(a, "no.such.host.invalid", at_b.port(), b"lost");
+    world.net.send_datagram_to(a, "localhost", at_b.port(), b"by name");
+    world.net.send_datagram_to(b, "127.0.0.1", at_a.port(), b"by number");
+    let mut got = receive(&mut world, 2);
+    got.sort_by_key(|datagram| datagram.bytes.len());
+    assert_eq!((got[0].socket, &got[0].bytes[..]), (b, &b"by name"[..]));
+    assert_eq!((got[1].socket, &got[1].bytes[..]), (a, &b"by number"[..]));
+}

@@ -8,6 +8,7 @@
 //! Watermarks: `applied <= committed <= logged by a quorum <= proposed`. A learner forwards what it gets in the order
 //! of its link: sync data, NEWLEADER, what was outstanding then, everything proposed since.
 
+mod closed;
 mod handler;
 mod learners;
 mod requests;
@@ -16,6 +17,7 @@ mod sync;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use self::closed::ClosedSessions;
 use self::handler::LearnerHandler;
 use super::core::Core;
 use super::host::{EpochFile, Fatal, Host, LinkId};
@@ -24,7 +26,10 @@ use super::queue::{Pending, Waiting};
 use super::{Leave, Turn};
 use crate::base::{MonoMs, Sid, Zxid};
 use crate::pipeline::Prep;
+use crate::pipeline::prep::PrepCounts;
+use crate::wire::Reader;
 use crate::wire::quorum_packet::{PacketType, QuorumPacket};
+use crate::wire::txn::TxnHeader;
 use crate::zab::Leading;
 use crate::zab::discovery::{EpochAcks, EpochAgreement, Summary};
 
@@ -81,6 +86,8 @@ pub(super) struct Leader {
     unknown_sids: i64,
     /// A voter has accepted this epoch, of a leader that came to nothing, and can follow none before it.
     overtaken_by: Option<i64>,
+    /// With local sessions: global ones whose end was proposed.
+    closed: ClosedSessions,
 }
 
 impl Leader {
@@ -123,6 +130,7 @@ impl Leader {
             told: last,
             unknown_sids: 0,
             overtaken_by: None,
+            closed: ClosedSessions::default(),
         }
     }
 
@@ -132,6 +140,11 @@ impl Leader {
 
     pub fn epoch(&self) -> i64 {
         self.epoch
+    }
+
+    /// The last transaction proposed.
+    pub fn proposed(&self) -> Zxid {
+        self.leading.proposed()
     }
 
     /// Followers and observers that are up to date.
@@ -147,6 +160,11 @@ impl Leader {
 
     pub fn learner_count(&self) -> usize {
         self.learners.len()
+    }
+
+    /// What was prepared since this was asked last, in numbers.
+    pub fn take_prep_counts(&mut self) -> PrepCounts {
+        self.prep.take_counts()
     }
 
     // Discovery.
@@ -267,6 +285,10 @@ impl Leader {
         let mut last = Zxid::NONE;
         for Fresh { at, zxid, start, end } in std::mem::take(&mut self.fresh) {
             let proposal = Proposal::new(zxid, shared.clone(), start..end);
+            if !core.options.standalone {
+                core.leader_counts.proposals += 1;
+                core.leader_counts.proposal_sizes.add(end - start);
+            }
             core.append(host, zxid, proposal.bytes())?;
             core.queue.set_proposal(at, proposal);
             last = zxid;
@@ -297,10 +319,13 @@ impl Leader {
         self.tell_commits_up_to(core, host, committed);
     }
 
-    fn tell_commits_up_to(&mut self, core: &Core, host: &mut dyn Host, to: Zxid) {
+    fn tell_commits_up_to(&mut self, core: &mut Core, host: &mut dyn Host, to: Zxid) {
         let from = self.told;
         if to > from {
             self.told = to;
+            if !core.options.standalone {
+                count_acknowledged(core, from, to);
+            }
             if self.learners.values().any(LearnerHandler::is_forwarded_to) {
                 self.send_commits(core, host, from, to);
             }
@@ -409,6 +434,7 @@ impl Leader {
     /// The leadership is over: everything prepared goes to the log, or its zxid would be used twice.
     pub fn leave(&mut self, core: &mut Core, host: &mut dyn Host) -> Result<(), Fatal> {
         self.share_chunk(core, host)?;
+        core.prep_counts.merge(&self.take_prep_counts());
         host.accept_learners(false);
         for link in std::mem::take(&mut self.learners).into_keys() {
             host.close(link);
@@ -435,5 +461,17 @@ impl Leader {
         let start = self.chunk.len();
         self.chunk.resize(start + QuorumPacket::HEAD_BYTES, 0);
         start
+    }
+}
+
+/// A quorum has these on disk.
+fn count_acknowledged(core: &mut Core, from: Zxid, to: Zxid) {
+    let Core { queue, leader_counts, wall, .. } = core;
+    let news = queue.proposals().take_while(|txn| txn.zxid <= to);
+    for txn in news.filter(|txn| txn.zxid > from) {
+        leader_counts.commits += 1;
+        if let Ok(header) = TxnHeader::decode(&mut Reader::new(txn.bytes())) {
+            leader_counts.quorum_ack.add((*wall - header.time).max(0));
+        }
     }
 }

@@ -6,10 +6,10 @@ use crate::auth::{Identities, Identity};
 use crate::base::SessionId;
 use crate::peer::core::Core;
 use crate::peer::host::{Host, LinkId};
-use crate::peer::queue::{Connecting, Pending, Waiting};
+use crate::peer::queue::{Connecting, Waiting};
 use crate::pipeline::apply::ReplyTo;
 use crate::pipeline::messages::RequestBatch;
-use crate::pipeline::{ConnToken, Outcome, PrepContext, Write};
+use crate::pipeline::{ConnToken, Outcome, Prep, PrepContext, Write};
 use crate::session::{SessionFault, password_matches};
 use crate::wire::quorum_packet::{ForwardedRequest, QuorumPacket};
 use crate::wire::{ErrorCode, JuteWrite, OpCode, Reader};
@@ -50,12 +50,43 @@ impl Leader {
                 op: request.op,
                 body: &batch.bytes[request.body.start as usize..request.body.end as usize],
                 identities: &request.identities,
+                local: None,
             };
-            self.prepare(core, &write, Asker::Client(ReplyTo { conn, xid: request.xid }));
+            let to = ReplyTo { conn, xid: request.xid };
+            if core.local.contains(request.session) {
+                self.local_request(core, write, to);
+            } else {
+                self.prepare(core, &write, Asker::Client(to));
+            }
         }
     }
 
+    /// A request of a session that only this server knows (reference: zab 12.7).
+    fn local_request(&mut self, core: &mut Core, write: Write<'_>, to: ReplyTo) {
+        if write.op == OpCode::CloseSession.code() {
+            core.end_local(write.session);
+            return core.answer(to, ErrorCode::Ok.code());
+        }
+        if Prep::makes_ephemeral(write.op, write.body)
+            && let Some(timeout_ms) = core.upgrade_local(write.session)
+        {
+            core.db.sessions.create(write.session, timeout_ms, core.now);
+            let _ = core.db.sessions.set_owner(write.session, OWN);
+            self.propose_session(core, write.session, timeout_ms, Waiting::default());
+            return self.prepare(core, &write, Asker::Client(to));
+        }
+        let write = Write { local: Some(ErrorCode::EphemeralOnLocalSession), ..write };
+        self.prepare(core, &write, Asker::Client(to));
+    }
+
     fn prepare(&mut self, core: &mut Core, write: &Write<'_>, asker: Asker) {
+        if let Asker::Client(to) = asker
+            && core.refuses_writes()
+            && write.op != OpCode::CloseSession.code()
+        {
+            // Without a transaction: those who ask again and again must not fill the disk.
+            return core.answer(to, ErrorCode::SystemError.code());
+        }
         let start = self.open_packet();
         let Core { db, auth, wall, .. } = core;
         let mut cx = PrepContext { tree: &db.tree, sessions: &mut db.sessions, auth, now: *wall };
@@ -66,6 +97,9 @@ impl Leader {
         };
         let refused = match outcome {
             Outcome::Txn(zxid) => {
+                if write.op == OpCode::CloseSession.code() && core.local.is_enabled() {
+                    self.closed.insert(write.session);
+                }
                 let waiting = Waiting { reply, connect: None };
                 return self.push_txn(core, zxid, start, waiting);
             }
@@ -77,9 +111,7 @@ impl Leader {
             // Its server waits for a transaction, whatever becomes of the request.
             (Asker::Learner, _) => self.refuse(core, write, refused),
             (Asker::Client(to), Outcome::Dropped) => core.close_conn(to.conn),
-            (Asker::Client(to), _) => {
-                core.queue.push(Pending::Refused { to, code: refused.code() });
-            }
+            (Asker::Client(to), _) => core.answer(to, refused.code()),
             (Asker::Server, _) => {}
         }
     }
@@ -124,31 +156,44 @@ impl Leader {
             op: request.op,
             body: request.body,
             identities: &identities,
+            local: None,
         };
         match self.may_forward(core, link, &request) {
-            Ok(()) => self.prepare(core, &write, Asker::Learner),
+            Ok(local) => self.prepare(core, &Write { local, ..write }, Asker::Learner),
             Err(code) => self.refuse(core, &write, code),
         }
         Ok(())
     }
 
-    /// Only what a session's present server may ask for (reference: zab 12.5, 13.1).
+    /// Only what a session's present server may ask for (reference: zab 12.5, 13.1). Of a session that may be local to
+    /// the learner the answer is what its ephemerals are refused with.
     fn may_forward(
         &self,
         core: &mut Core,
         link: LinkId,
         request: &ForwardedRequest<'_>,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<Option<ErrorCode>, ErrorCode> {
         let op = OpCode::from_code(request.op).filter(|op| op.is_write());
         let op = op.ok_or(ErrorCode::Unimplemented)?;
         if op == OpCode::CloseSession || request.session == NOBODY {
-            return Ok(());
+            return Ok(None);
         }
         match core.db.sessions.check(request.session, owner_of(link)) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(None),
+            Err(SessionFault::Expired) if self.may_be_local(core, request.session) => {
+                Ok(Some(ErrorCode::SessionExpired))
+            }
             Err(SessionFault::Expired) => Err(ErrorCode::SessionExpired),
             Err(SessionFault::Moved) => Err(ErrorCode::SessionMoved),
         }
+    }
+
+    /// Whether a session that is not known to all may be known to a learner: not one of this server's own, nor one
+    /// that all have known until just now.
+    fn may_be_local(&self, core: &Core, session: SessionId) -> bool {
+        let made_here = (session.0 >> 56) as u8 == core.me().0 as u8;
+        let known = core.db.sessions.contains(session) || self.closed.contains(session);
+        core.local.is_enabled() && !made_here && !known
     }
 
     /// A learner's client gets a session; its id was made there.
@@ -166,6 +211,9 @@ impl Leader {
     }
 
     pub fn create_session(&mut self, core: &mut Core, conn: ConnToken, timeout_ms: i32) {
+        if core.local.is_enabled() {
+            return core.create_local(conn, timeout_ms);
+        }
         let session = core.session_ids.next_id();
         core.db.sessions.propose(session, timeout_ms, core.now);
         let _ = core.db.sessions.set_owner(session, OWN);
@@ -194,6 +242,9 @@ impl Leader {
         passwd: &[u8],
         timeout_ms: i32,
     ) {
+        if core.resume_local(conn, session, passwd, timeout_ms) {
+            return;
+        }
         core.detach(session);
         let sessions = &mut core.db.sessions;
         let alive = sessions.is_open(session) && password_matches(session, passwd);
@@ -220,12 +271,18 @@ impl Leader {
     /// A write that the server asks of itself.
     fn internal(&mut self, core: &mut Core, session: SessionId, op: OpCode, body: &[u8]) {
         let identities = Identities::none();
-        let write = Write { session, cxid: 0, op: op.code(), body, identities: &identities };
+        let op = op.code();
+        let write = Write { session, cxid: 0, op, body, identities: &identities, local: None };
         self.prepare(core, &write, Asker::Server);
     }
 
     /// Empty containers and TTL nodes that are over (data-model 4.1).
     pub(super) fn sweep_containers(&mut self, core: &mut Core) {
+        if core.refuses_writes() {
+            self.next_reap = core.now + core.options.container_check_ms;
+            self.next_sweep = self.next_reap;
+            return;
+        }
         if core.now >= self.next_sweep && self.reap.is_empty() {
             self.next_sweep = core.now + core.options.container_check_ms;
             let never_used = core.options.container_never_used_ms;

@@ -1,5 +1,6 @@
 //! Broadcast, learner's side (reference: zab 10.4, 11, 12.4, 13.4, 14).
 
+use super::local::Forwarded;
 use super::sync::informed;
 use super::{Learner, Stage};
 use crate::base::{SessionId, Zxid};
@@ -8,9 +9,9 @@ use crate::peer::host::{Fatal, Host};
 use crate::peer::proposal::Proposal;
 use crate::peer::queue::{Pending, Waiting};
 use crate::peer::{Leave, Turn};
-use crate::wire::Reader;
 use crate::wire::quorum_packet::{PacketType, QuorumPacket, put_touch};
 use crate::wire::txn::TxnHeader;
+use crate::wire::{ErrorCode, OpCode, Reader};
 
 impl Learner {
     pub(super) fn broadcast(
@@ -109,19 +110,27 @@ impl Learner {
         let Some(proposal) = self.proposals.pop_front() else { return Ok(()) };
         let header = TxnHeader::decode(&mut Reader::new(proposal.bytes()))
             .map_err(|error| Fatal::Data(format!("proposal {zxid}: {error}")))?;
-        let waiting = self.waiting_for(&header);
-        core.queue.push(Pending::Txn { proposal, waiting });
+        let (waiting, refusal) = self.waiting_for(&header);
         core.queue.commit(zxid);
+        match (waiting.reply, refusal) {
+            // A Java leader knows no better than that there is no such session.
+            (Some(to), Some(code)) if header.op == OpCode::Error.code() => {
+                core.queue.push(Pending::Txn { proposal, waiting: Waiting::default() });
+                core.answer(to, code.code());
+            }
+            _ => core.queue.push(Pending::Txn { proposal, waiting }),
+        }
         Ok(())
     }
 
-    /// Who of our clients asked for this transaction: the oldest forwarded request, if it is the same.
-    fn waiting_for(&mut self, header: &TxnHeader) -> Waiting {
-        match self.forwarded.front() {
-            Some(first) if first.session == header.session && first.cxid == header.cxid => {
-                self.forwarded.pop_front().map_or(Waiting::default(), |first| first.waiting)
-            }
-            _ => Waiting::default(),
+    /// Who of our clients asked for this transaction, and what a refusal is to be called: the oldest forwarded request,
+    /// if it is the same.
+    fn waiting_for(&mut self, header: &TxnHeader) -> (Waiting, Option<ErrorCode>) {
+        let same =
+            |first: &mut Forwarded| first.session == header.session && first.cxid == header.cxid;
+        match self.forwarded.pop_front_if(same) {
+            Some(first) => (first.waiting, first.refusal),
+            None => (Waiting::default(), None),
         }
     }
 

@@ -5,7 +5,7 @@ use super::Learner;
 use crate::auth::Identities;
 use crate::base::{SessionId, Zxid};
 use crate::peer::core::Core;
-use crate::peer::queue::{Connecting, Pending, Waiting};
+use crate::peer::queue::{Connecting, Waiting};
 use crate::pipeline::apply::ReplyTo;
 use crate::pipeline::messages::RequestBatch;
 use crate::pipeline::{ConnToken, Prep};
@@ -21,6 +21,8 @@ pub(super) struct Forwarded {
     pub waiting: Waiting,
     /// A sync's path, which its answer repeats.
     pub body: Vec<u8>,
+    /// What a refusal is answered with, whatever the leader calls it.
+    pub refusal: Option<ErrorCode>,
 }
 
 impl Learner {
@@ -33,6 +35,10 @@ impl Learner {
             }
             let body = &batch.bytes[request.body.start as usize..request.body.end as usize];
             let to = ReplyTo { conn, xid: request.xid };
+            if request.op == OpCode::CloseSession.code() && core.end_local(request.session) {
+                self.ended.push(to);
+                continue;
+            }
             // What no leader can decode must not reach one: a Java leader gives it another's zxid.
             let is_sync = request.op == OpCode::Sync.code();
             if !is_sync && !Prep::decodes(request.op, body) {
@@ -43,6 +49,7 @@ impl Learner {
                 self.refuse(core, to, code);
                 continue;
             }
+            let refusal = self.make_global(core, request.session, request.op, body);
             self.forward(request.session, request.xid, request.op, body, &request.identities);
             let waiting = Waiting { reply: Some(to), connect: None };
             let entry = Forwarded {
@@ -50,6 +57,7 @@ impl Learner {
                 cxid: request.xid,
                 waiting,
                 body: if is_sync { body.to_vec() } else { Vec::new() },
+                refusal,
             };
             if is_sync {
                 self.syncs.push_back(entry);
@@ -57,6 +65,40 @@ impl Learner {
                 self.forwarded.push_back(entry);
             }
         }
+    }
+
+    /// A session that only this server knows must be known to all before it has an ephemeral (reference: zab 12.7). If
+    /// it may not be, the leader refuses, and the client is told why.
+    fn make_global(
+        &mut self,
+        core: &mut Core,
+        session: SessionId,
+        op: i32,
+        body: &[u8],
+    ) -> Option<ErrorCode> {
+        if !core.local.contains(session) || !Prep::makes_ephemeral(op, body) {
+            return None;
+        }
+        match core.upgrade_local(session) {
+            Some(timeout_ms) => {
+                self.forward_session(session, timeout_ms, Waiting::default());
+                None
+            }
+            None => Some(ErrorCode::EphemeralOnLocalSession),
+        }
+    }
+
+    /// Answers the ends of local sessions that nothing is under way for any more: their answers come last.
+    pub(super) fn answer_ended(&mut self, core: &mut Core) {
+        let Learner { ended, forwarded, syncs, .. } = self;
+        ended.retain(|to| {
+            let under_way = forwarded.iter().chain(syncs.iter()).filter_map(|f| f.waiting.reply);
+            let waits = under_way.into_iter().any(|earlier| earlier.conn == to.conn);
+            if !waits {
+                core.answer(*to, ErrorCode::Ok.code());
+            }
+            waits
+        });
     }
 
     /// Answered here, behind the requests of the connection that are under way: their answers come first.
@@ -67,7 +109,7 @@ impl Learner {
             // Rare and broken anyway; the order of answers is worth more than the connection.
             core.close_conn(to.conn);
         } else {
-            core.queue.push(Pending::Refused { to, code: code.code() });
+            core.answer(to, code.code());
         }
     }
 
@@ -85,9 +127,17 @@ impl Learner {
     }
 
     pub fn create_session(&mut self, core: &mut Core, conn: ConnToken, timeout_ms: i32) {
+        if core.local.is_enabled() {
+            return core.create_local(conn, timeout_ms);
+        }
         let session = core.session_ids.next_id();
         core.attached.insert(session, conn);
         let connect = Some(Connecting { conn, session, timeout_ms });
+        self.forward_session(session, timeout_ms, Waiting { reply: None, connect });
+    }
+
+    /// The leader is asked to make a session known to all.
+    fn forward_session(&mut self, session: SessionId, timeout_ms: i32, waiting: Waiting) {
         let mut body = Vec::new();
         body.put_int(timeout_ms);
         let op = OpCode::CreateSession.code();
@@ -96,8 +146,9 @@ impl Learner {
         self.forwarded.push_back(Forwarded {
             session,
             cxid: 0,
-            waiting: Waiting { reply: None, connect },
+            waiting,
             body: Vec::new(),
+            refusal: None,
         });
     }
 
@@ -110,6 +161,9 @@ impl Learner {
         passwd: &[u8],
         timeout_ms: i32,
     ) {
+        if core.resume_local(conn, session, passwd, timeout_ms) {
+            return;
+        }
         core.detach(session);
         if !password_matches(session, passwd) {
             return core.answer_resume(conn, session, timeout_ms, false);

@@ -24,6 +24,7 @@ use super::proposal::Proposal;
 use super::{Leave, Turn};
 use crate::base::{MonoMs, Planted, SessionId, Sid, Zxid, planted};
 use crate::pipeline::ConnToken;
+use crate::pipeline::apply::ReplyTo;
 use crate::session::TouchBatch;
 use crate::wire::JuteWrite;
 use crate::wire::quorum_packet::{LEARNER_PROTOCOL, PacketType, QuorumPacket, RINGKEEPER_MARK};
@@ -91,6 +92,8 @@ pub(super) struct Learner {
     /// Requests of our clients that the leader has, in order.
     forwarded: VecDeque<Forwarded>,
     syncs: VecDeque<Forwarded>,
+    /// Ends of local sessions that are still to be answered.
+    ended: Vec<ReplyTo>,
     revalidating: VecDeque<(SessionId, ConnToken, i32)>,
     touches: TouchBatch,
     /// By when the leader must have been reached.
@@ -120,6 +123,7 @@ impl Learner {
             last_proposed: None,
             forwarded: VecDeque::new(),
             syncs: VecDeque::new(),
+            ended: Vec::new(),
             revalidating: VecDeque::new(),
             touches: TouchBatch::default(),
             dial_deadline: core.now + core.options.limits.init_ms(),
@@ -306,6 +310,7 @@ impl Learner {
         self.go_on(core, host)?;
         if self.is_serving() {
             self.acknowledge(core);
+            self.answer_ended(core);
             core.apply_ready(host)?;
         }
         if !self.out.is_empty() {

@@ -23,7 +23,7 @@ use crate::wire::acl::{OPEN_ACL_UNSAFE, encode_acl_list};
 use crate::wire::multi::{MultiOp, encode_multi};
 use crate::wire::request::{CreateRequest, PathVersionRequest, SetDataRequest};
 use crate::wire::txn::decode_txn;
-use crate::wire::{AclEntry, EventType, JuteWrite, OpCode, Reader};
+use crate::wire::{AclEntry, ErrorCode, EventType, JuteWrite, OpCode, Reader};
 
 const A: SessionId = SessionId(0x0100_0000_0000_0001);
 const B: SessionId = SessionId(0x0100_0000_0000_0002);
@@ -72,6 +72,8 @@ struct World {
     prep: Prep,
     applier: Applier,
     ids: Identities,
+    /// What ephemerals are refused with, while the asking session is another server's local one.
+    local: Option<ErrorCode>,
     now: WallMs,
     cxid: i32,
     pending: VecDeque<Vec<u8>>,
@@ -102,6 +104,7 @@ impl World {
             prep,
             applier: Applier::default(),
             ids: Identities::of_peer(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            local: None,
             now: 1_700_000_000_000,
             cxid: 0,
             pending: VecDeque::new(),
@@ -122,7 +125,8 @@ impl World {
         self.cxid += 1;
         self.now += 1;
         let ids = self.ids.clone();
-        let write = Write { session, cxid: self.cxid, op, body, identities: &ids };
+        let write =
+            Write { session, cxid: self.cxid, op, body, identities: &ids, local: self.local };
         let World { tree, sessions, auth, prep, now, .. } = self;
         let mut cx = PrepContext { tree, sessions, auth, now: *now };
         let mut txn = Vec::new();

@@ -10,7 +10,7 @@ fn listed(said: &Said) -> Vec<String> {
     let (_, txn, _) = decode_txn(&said.txn).expect("our own bytes");
     let Txn::CloseSession { paths: Some(paths) } = txn else { panic!("{txn:?} lists nothing") };
     let mut listed: Vec<String> =
-        paths.iter().map(|path| path.escape_ascii().to_string()).collect();
+        paths.iter().flatten().map(|path| path.escape_ascii().to_string()).collect();
     listed.sort();
     listed
 }
@@ -129,4 +129,47 @@ fn a_server_request_needs_no_session() {
         (said.err, said.told),
         (0, ["deleted /c", "children /", "reply"].map(String::from).into())
     );
+}
+
+#[test]
+fn a_local_session_writes_unknown_and_owns_nothing() {
+    let mut world = World::new();
+    let local = SessionId(77);
+    let ask = |world: &mut World, op, body: &[u8]| {
+        world.submit(local, op, body);
+        world.apply_all().pop().expect("what was submitted")
+    };
+    for code in [ErrorCode::EphemeralOnLocalSession, ErrorCode::SessionExpired] {
+        world.local = Some(code);
+        let path = format!("/kept{}", code.code());
+        assert_eq!(ask(&mut world, OpCode::Create, &create(&path, b"", 0)).err, 0);
+        for flags in [1, 3] {
+            let before = world.prep.last_zxid();
+            let said = ask(&mut world, OpCode::Create2, &create("/e", b"", flags));
+            assert_eq!((said.err, said.zxid), (code.code(), before.next()));
+        }
+        // The first of two goes back with the second.
+        let said =
+            ask(&mut world, OpCode::Multi, &multi(&[create_op("/m", 0), create_op("/e", 1)]));
+        assert_eq!(said.body[said.body.len() - 13..][..4], code.code().to_be_bytes());
+        assert!(!world.exists("/m") && !world.exists("/e"));
+    }
+    world.local = None;
+    assert_eq!(world.prepare(local, OpCode::Delete.code(), &delete("/kept")), Outcome::Dropped);
+}
+
+#[test]
+fn requests_that_make_ephemerals() {
+    let makes = |op: OpCode, body: &[u8]| Prep::makes_ephemeral(op.code(), body);
+    for op in [OpCode::Create, OpCode::Create2] {
+        let flags = (0..8).filter(|flags| makes(op, &create("/n", b"", *flags)));
+        assert_eq!(flags.collect::<Vec<_>>(), [1, 3], "{op:?}");
+        assert!(!makes(op, b"broken"));
+    }
+    let one = |flags| multi(&[delete_op("/a"), create_op("/b", flags), check_op("/c", 1)]);
+    assert!(makes(OpCode::Multi, &one(1)) && makes(OpCode::Multi, &one(3)));
+    assert!(!makes(OpCode::Multi, &one(0)) && !makes(OpCode::Multi, &one(4)));
+    assert!(!makes(OpCode::CreateContainer, &create("/n", b"", 1)));
+    assert!(!makes(OpCode::SetData, &create("/n", b"", 1)));
+    assert!(!Prep::makes_ephemeral(4711, &create("/n", b"", 1)));
 }

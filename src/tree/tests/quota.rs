@@ -148,3 +148,23 @@ fn a_load_registers_and_recounts() {
     assert_eq!(stats(&loaded, "/q"), "count=1,bytes=3");
     assert_eq!(loaded.quota_paths().collect::<Vec<_>>(), [b"/q"]);
 }
+
+#[test]
+fn every_readable_quota_is_listed_under_its_top() {
+    let mut writer = TreeWriter::new(OwnerOptions::default());
+    create(&mut writer, "/q", b"123", 0, 1);
+    create(&mut writer, "/q/a", b"12", 0, 2);
+    set_up(&mut writer, "/q", b"count=5,bytes=-1=;byteHardLimit=20", 10);
+    set_up(&mut writer, "/q/a", b"garbage", 30);
+    let mut rows = writer.view().quotas();
+    rows.sort_by_key(|row| (row.count_limit, row.count_used));
+    let row = |count_limit, bytes_limit, count_used, bytes_used| QuotaRow {
+        top: b"q"[..].into(),
+        count_limit,
+        bytes_limit,
+        count_used,
+        bytes_used,
+    };
+    // The use below the deeper quota is its own, malformed limits or not.
+    assert_eq!(rows, [row(0, 0, 1, 2), row(0, 0, 2, 5), row(5, 20, 0, 0)]);
+}
