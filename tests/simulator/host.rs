@@ -305,7 +305,7 @@ impl Host for SimHost {
     fn control_shards(&mut self, message: ToShard) {
         match message {
             ToShard::Suspend => self.suspended = true,
-            ToShard::Serve(_) => self.suspended = false,
+            ToShard::Serve(ref serving) => self.suspended = serving.read_only,
             _ => {}
         }
         self.mail.push(message);
