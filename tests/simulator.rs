@@ -36,7 +36,7 @@ fn setting(name: &str) -> Option<String> {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    let text = setting("RINGKEEPER_SIM_SEEDS").unwrap_or_else(|| "1..7".to_owned());
+    let text = setting("RINGKEEPER_SIM_SEEDS").unwrap_or_else(|| "1..101".to_owned());
     let (from, to) = text.split_once("..").expect("RINGKEEPER_SIM_SEEDS=from..to");
     from.parse().expect("a number")..to.parse().expect("a number")
 }

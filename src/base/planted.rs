@@ -10,6 +10,8 @@
 pub enum Planted {
     /// A proposal is acknowledged, by follower and leader, before it is flushed.
     AckBeforeFlush,
+    /// A snapshot that is being written while the role ends takes in what is logged and not committed, and is kept.
+    UncommittedInSnapshot,
     /// ZOOKEEPER-2845: what is logged and not applied is forgotten when a role ends. Votes and ACKEPOCH then tell of
     /// less than a restart brings back.
     TreeBehindLog,

@@ -78,15 +78,6 @@ impl World {
     pub fn log_error(&self) -> Option<LogError> {
         self.log.as_ref().and_then(|log| log.poisoned().cloned())
     }
-
-    /// The history is about to be cut or replaced: a snapshot of it that took its name afterwards would bring back what
-    /// was cut. Blocks until the side thread has written the piece that it is at.
-    fn give_up_snapshot(&self) {
-        self.snapshot_state.given_up.store(true, Ordering::Release);
-        while self.snapshot_state.running.load(Ordering::Acquire) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
 }
 
 impl Host for World {
@@ -138,6 +129,16 @@ impl Host for World {
             self.snapshot_state.given_up.store(false, Ordering::Release);
             source.given_up = self.snapshot_state.given_up.clone();
             spawn(&self.snapshot_state, source, self.write_snapshot.clone());
+        }
+    }
+
+    /// Before the history is cut or replaced too: a snapshot that took its name afterwards would bring back what was cut.
+    /// Another is due at once.
+    fn give_up_snapshot(&mut self) {
+        self.snapshot_state.given_up.store(true, Ordering::Release);
+        while self.snapshot_state.running.load(Ordering::Acquire) {
+            self.snapshot_due = true;
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

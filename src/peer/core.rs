@@ -157,6 +157,9 @@ impl Core {
     pub fn fast_forward(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         self.attached.clear();
         self.queue.forget_waiting();
+        if self.appended > self.db.last() && !planted(Planted::UncommittedInSnapshot) {
+            host.give_up_snapshot();
+        }
         if !planted(Planted::TreeBehindLog) {
             self.apply_appended(host)?;
         }

@@ -91,6 +91,9 @@ pub trait Host {
     /// Writes one on the side, unless one is being written. What is still being written when the history is cut or
     /// replaced is given up.
     fn write_snapshot(&mut self, source: Source);
+    /// The one being written, if any, is not put in place: the tree is about to take in what may never be committed,
+    /// and the log that tells of it may be lost with the power. Blocks for the time of a piece of it.
+    fn give_up_snapshot(&mut self);
     /// A snapshot from the leader begins: its bytes follow, from the session table to the end of the nodes.
     fn begin_received_snapshot(&mut self, zxid: Zxid) -> Result<(), Fatal>;
     fn received_snapshot_bytes(&mut self, bytes: &[u8]) -> Result<(), Fatal>;

@@ -48,6 +48,7 @@ impl Host for Memory {
     fn write_snapshot(&mut self, source: Source) {
         self.snapshots.push(source.sessions.iter().map(|(id, _)| *id).collect());
     }
+    fn give_up_snapshot(&mut self) { no() }
     fn begin_received_snapshot(&mut self, _: Zxid) -> Result<(), Fatal> { no() }
     fn received_snapshot_bytes(&mut self, _: &[u8]) -> Result<(), Fatal> { no() }
     fn adopt_received_snapshot(&mut self, _: Zxid) { no() }
@@ -105,7 +106,7 @@ fn options() -> PeerOptions {
         observer_logs: true,
         leader_connect_delay_ms: 100,
         leader_serves: true,
-        local: LocalOptions::default(),
+        local: Default::default(),
     }
 }
 

@@ -71,7 +71,7 @@ impl ReceivedSnapshot {
         buffer_max: usize,
     ) -> io::Result<()> {
         self.write_out()?;
-        let digest = digest_section.then(|| DigestSection::UNKNOWN);
+        let digest = digest_section.then_some(DigestSection::UNKNOWN);
         let trailer = Trailer { digest, last_zxid: zxid_section.then_some(last) };
         trailer.encode(&mut self.chunk, &mut self.sum);
         self.file.write_all(&self.chunk)?;

@@ -8,7 +8,7 @@ use ringkeeper::base::slab::Key;
 use ringkeeper::base::{MonoMs, SessionId, Sid, Zxid};
 use ringkeeper::pipeline::ToZab;
 use ringkeeper::session::Touch;
-use ringkeeper::wire::OpCode;
+use ringkeeper::wire::{ErrorCode, OpCode};
 
 use crate::checkers::Checkers;
 use crate::checkers::linearizable_writes::Ask;
@@ -288,7 +288,9 @@ impl Client {
     ) {
         checkers.sessions.attached(session, TIMEOUT_MS, now);
         if self.session != Some(session) {
-            checkers.no_lost_write.acknowledged(zxid_of(session, checkers), "a session");
+            if let Some(made) = checkers.sessions.made(session) {
+                checkers.no_lost_write.acknowledged(made, "a session");
+            }
             checkers.monotone_reads.begins(index);
             self.seen = Zxid::ZERO;
             self.next_xid = 1;
@@ -315,19 +317,19 @@ impl Client {
             let text = format!("answer {xid} where {first} is due");
             crate::checkers::violated("integrity", text);
         }
+        let local = self.session.is_some_and(|session| checkers.sessions.is_local(session));
+        // Neither is a transaction.
+        let refused = err == ErrorCode::EphemeralOnLocalSession.code();
+        if local && (refused || ask == Ask::Close) {
+            self.session = self.session.filter(|_| refused);
+            return;
+        }
         checkers.linearizable.answered((&ask, &path), floor, (zxid, err), &checkers.model);
-        // A local session ends without a transaction.
-        let logged = ask != Ask::Close || !checkers.sessions.local;
-        if ask != Ask::Sync && logged {
+        if ask != Ask::Sync {
             checkers.no_lost_write.acknowledged(zxid, &format!("{ask:?} {path}"));
         }
         if ask == Ask::Close && err == 0 {
             self.session = None;
         }
     }
-}
-
-/// The transaction that made a session.
-fn zxid_of(session: SessionId, checkers: &Checkers) -> Zxid {
-    checkers.sessions.made(session)
 }

@@ -217,6 +217,10 @@ impl Host for SimHost {
         }
     }
 
+    fn give_up_snapshot(&mut self) {
+        self.writing = None;
+    }
+
     fn begin_received_snapshot(&mut self, zxid: Zxid) -> Result<(), Fatal> {
         self.receiving = Some((zxid, Vec::new()));
         Ok(())
@@ -301,7 +305,7 @@ impl Host for SimHost {
     fn control_shards(&mut self, message: ToShard) {
         match message {
             ToShard::Suspend => self.suspended = true,
-            ToShard::Serve(_) => self.suspended = false,
+            ToShard::Serve(ref serving) => self.suspended = serving.read_only,
             _ => {}
         }
         self.mail.push(message);

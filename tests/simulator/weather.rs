@@ -92,9 +92,10 @@ impl Weather {
         [4, 8, 60, 150][prng.below(4) as usize]
     }
 
-    /// How much longer packets of a server are on the way.
+    /// How much longer packets of a server are on the way: there and back in less than the 200 ms that `electionAlg=0`
+    /// waits for an answer.
     pub fn lag_ms(&self, prng: &mut Prng) -> MonoMs {
-        let most = if self.rotates { 10 } else { 100 };
+        let most = if self.rotates { 10 } else { 80 };
         [0, 0, 0, 20, 100][prng.below(5) as usize].min(most)
     }
 }

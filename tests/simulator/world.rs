@@ -83,7 +83,7 @@ impl World {
             blackout: None,
             next_majority,
         };
-        world.checkers.sessions.local = world.choices.local.sessions;
+        world.checkers.sessions.may_be_local = world.choices.local.sessions;
         // One of them may join a running ensemble later.
         let late = (voters > 2 && world.prng.below(3) == 0)
             .then(|| 1 + world.prng.below((voters + observers) as u64) as i64);

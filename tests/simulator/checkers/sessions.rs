@@ -29,8 +29,8 @@ struct Life {
 
 #[derive(Default)]
 pub struct Sessions {
-    /// Sessions begin without a transaction (`localSessionsEnabled`).
-    pub local: bool,
+    /// Sessions without a transaction are legal (`localSessionsEnabled`). Nothing is promised to them.
+    pub may_be_local: bool,
     lives: BTreeMap<SessionId, Life>,
     made: BTreeMap<SessionId, Zxid>,
     ended: BTreeMap<SessionId, Zxid>,
@@ -43,11 +43,7 @@ impl Sessions {
         if let Some(zxid) = self.ended.get(&session).filter(|_| !closing) {
             violated("sessions", format!("{session} is resumed, it has ended at {zxid}"));
         }
-        if !self.made.contains_key(&session) {
-            if self.local {
-                // Known to one server only, and lost with it.
-                return;
-            }
+        if !self.may_be_local && !self.made.contains_key(&session) {
             violated("sessions", format!("{session} is there, and no transaction made it"));
         }
         let timeout_ms = MonoMs::from(timeout_ms);
@@ -56,9 +52,13 @@ impl Sessions {
         life.since = Some(now);
     }
 
-    /// The transaction that made it; [`Sessions::attached`] has seen it.
-    pub fn made(&self, session: SessionId) -> Zxid {
-        self.made.get(&session).copied().unwrap_or_default()
+    /// The transaction that made it, unless it is a local one.
+    pub fn made(&self, session: SessionId) -> Option<Zxid> {
+        self.made.get(&session).copied()
+    }
+
+    pub fn is_local(&self, session: SessionId) -> bool {
+        self.may_be_local && !self.made.contains_key(&session)
     }
 
     /// It cannot any more.
@@ -80,6 +80,9 @@ impl Sessions {
     /// Told that there is no such session.
     pub fn rejected(&mut self, session: SessionId, now: MonoMs) {
         let Some(life) = self.lives.get(&session).filter(|life| !life.closing) else { return };
+        if self.is_local(session) {
+            return;
+        }
         let heard = life.last.map_or(0, |(_, end)| end);
         let earliest = heard + life.timeout_ms - UNHEARD_MS_MAX - TOUCH_MS - ON_THE_WAY_MS_MAX;
         if now < earliest {
@@ -164,7 +167,7 @@ fn lost_early_resumed_late_and_orphaned() {
     caught(&mut |checker| checker.delivered(&header(0, 5000), &close));
     caught(&mut |checker| {
         checker.detached(session, 2000);
-        checker.rejected(session, 3000);
+        checker.rejected(session, 2800);
     });
     caught(&mut |checker| {
         checker.detached(session, 2000);
