@@ -21,8 +21,7 @@ impl Choices {
             basic_election: prng.below(4) == 0,
             local: LocalOptions {
                 sessions: prng.below(3) == 0,
-                // What is refused without it is tested with real processes.
-                upgrading: prng.below(4) < 4,
+                upgrading: prng.below(4) > 0,
                 read_only_after_ms: (prng.below(3) == 0).then_some(500),
             },
         }
