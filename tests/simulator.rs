@@ -31,7 +31,10 @@ fn seeds() -> std::ops::Range<u64> {
     from.parse().expect("a number")..to.parse().expect("a number")
 }
 
-fn run(seed: u64, seconds: i64) -> (usize, u64) {
+/// What the servers counted, added up: at the end every way of becoming one of the ensemble was met.
+type Roles = [u64; 6];
+
+fn run(seed: u64, seconds: i64) -> (usize, u64, Roles) {
     let (voters, observers) = [(3, 0), (3, 1), (5, 0), (1, 0), (2, 1), (7, 0)][seed as usize % 6];
     let mut world = World::new(seed, voters, observers);
     for _ in 0..seconds * 1000 {
@@ -55,18 +58,34 @@ fn run(seed: u64, seconds: i64) -> (usize, u64) {
     }
     assert!(world.all_serve(), "the ensemble does not stay");
     Checkers::end(&world);
-    (world.checkers.acknowledged_count(), world.checkers.elections)
+    let peers = world.nodes.values_mut().filter_map(|node| node.peer.as_mut());
+    let mut sums = [0; 6];
+    for roles in peers.map(|peer| peer.counts().roles) {
+        let counts = [
+            roles.looking,
+            roles.election.count as u64,
+            roles.sync.count as u64,
+            roles.proposals_received,
+            roles.commits_received,
+            roles.diffs,
+        ];
+        (0..6).for_each(|n| sums[n] += counts[n]);
+        assert!(roles.looking >= roles.election.count as u64, "found what nobody looked for");
+        assert!(roles.unavailable.count <= roles.election.count, "served without a role");
+    }
+    (world.checkers.acknowledged_count(), world.checkers.elections, sums)
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_whatever_happens() {
     let seconds =
         setting("RINGKEEPER_SIM_SECONDS").map_or(10, |text| text.parse().expect("a number"));
-    let (mut writes, mut elections, mut hours) = (0, 0, 0.0);
+    let (mut writes, mut elections, mut hours, mut counted) = (0, 0, 0.0, [0; 6]);
     for seed in seeds() {
         let result = catch_unwind(AssertUnwindSafe(|| run(seed, seconds)));
         match result {
-            Ok((acknowledged, elected)) => {
+            Ok((acknowledged, elected, roles)) => {
+                (0..6).for_each(|n| counted[n] += roles[n]);
                 writes += acknowledged;
                 elections += elected;
                 hours += (seconds + 11) as f64 / 3600.0;
@@ -83,4 +102,5 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
     }
     println!("{writes} acknowledged writes, {elections} leaders, {hours:.2} simulated hours");
     assert!(elections > 0 && writes > 0, "nothing happened");
+    assert!(counted.iter().all(|count| *count > 0), "counted nothing of something: {counted:?}");
 }

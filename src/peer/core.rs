@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::counts::LeaderCounts;
+use super::counts::{LeaderCounts, RoleCounts};
 use super::database::{Database, Recovered};
 use super::host::{Fatal, Host};
 use super::queue::{ApplyQueue, Attached, Pending};
@@ -85,6 +85,11 @@ pub(super) struct Core {
     /// Of leaderships that are over, and of this one up to when it was asked last.
     pub prep_counts: PrepCounts,
     pub leader_counts: LeaderCounts,
+    pub role_counts: RoleCounts,
+    /// When this server last began to look for a leader, found one, and ceased to serve.
+    pub looking_since: MonoMs,
+    pub role_since: MonoMs,
+    pub unavailable_since: MonoMs,
     /// Nothing waits in the client cores' messages.
     pub heard_everything: bool,
     /// The own history could not be cut: the next leader is told that there is none, and sends everything.
