@@ -212,7 +212,7 @@ fn scripted_noise() {
     let (mut sent, mut sessions) = (0, 0);
     for seed in first..first + cases {
         let _named = Named(seed);
-        let mut world = World::new();
+        let mut world = if seed % 2 == 0 { World::limited() } else { World::new() };
         world.play(&script(seed));
         sent += world.sent as u64;
         sessions += world.sessions;
@@ -231,6 +231,7 @@ fn plain_noise() {
         let len = rng.below(600);
         let script: Vec<u8> = (0..len).map(|_| rng.next_u64() as u8).collect();
         World::new().play(&script);
+        World::limited().play(&script);
     }
 }
 
@@ -242,6 +243,7 @@ fn scripts_of_the_fuzz_target() {
     for entry in std::fs::read_dir(corpus).expect("the corpus") {
         let script = std::fs::read(entry.expect("an entry").path()).expect("a script");
         World::new().play(&script);
+        World::limited().play(&script);
         played += 1;
     }
     assert!(played >= 4, "{played} scripts");

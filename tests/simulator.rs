@@ -41,6 +41,9 @@ fn seeds() -> std::ops::Range<u64> {
     from.parse().expect("a number")..to.parse().expect("a number")
 }
 
+/// What the servers counted, added up: at the end every way of becoming one of the ensemble was met.
+type Roles = [u64; 6];
+
 /// What happened in a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Tally {
@@ -48,6 +51,7 @@ struct Tally {
     reads: u64,
     events: u64,
     leaders: usize,
+    roles: Roles,
     ms: i64,
     /// Of everything that happened: two runs of a seed must not differ.
     last: i64,
@@ -85,15 +89,36 @@ fn run(seed: u64, seconds: i64) -> Tally {
         let peer = node.peer.as_ref().expect("it serves");
         world.checkers.end(*sid, peer);
     }
+    let roles = roles(&mut world);
     let checkers = &world.checkers;
     Tally {
         writes: checkers.no_lost_write.count(),
         reads: checkers.monotone_reads.reads,
         events: checkers.watch_order.fired,
         leaders: checkers.primary_order.elections(),
+        roles,
         ms: world.now,
         last: checkers.total_order.last().0,
     }
+}
+
+fn roles(world: &mut World) -> Roles {
+    let mut sums = [0; 6];
+    let peers = world.nodes.values_mut().filter_map(|node| node.peer.as_mut());
+    for roles in peers.map(|peer| peer.counts().roles) {
+        let counts = [
+            roles.looking,
+            roles.election.count as u64,
+            roles.sync.count as u64,
+            roles.proposals_received,
+            roles.commits_received,
+            roles.diffs,
+        ];
+        (0..6).for_each(|n| sums[n] += counts[n]);
+        assert!(roles.looking >= roles.election.count as u64, "found what nobody looked for");
+        assert!(roles.unavailable.count <= roles.election.count, "served without a role");
+    }
+    sums
 }
 
 #[test]
@@ -109,6 +134,7 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
                 sum.events += tally.events;
                 sum.leaders += tally.leaders;
                 sum.ms += tally.ms;
+                (0..6).for_each(|n| sum.roles[n] += tally.roles[n]);
             }
             Err(panic) => {
                 let next = seed + 1;
@@ -123,6 +149,7 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
     println!("{sum:?}, {:.2} simulated hours", sum.ms as f64 / 3_600_000.0);
     assert!(sum.leaders > 0 && sum.writes > 0, "nothing happened");
     assert!(sum.reads > 0 && sum.events > 0, "nothing was read");
+    assert!(sum.roles.iter().all(|count| *count > 0), "counted nothing of something: {sum:?}");
 }
 
 #[test]

@@ -6,4 +6,7 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../tests/connection_noise/world.rs"]
 mod world;
 
-fuzz_target!(|script: &[u8]| world::World::new().play(script));
+fuzz_target!(|script: &[u8]| {
+    world::World::new().play(script);
+    world::World::limited().play(script);
+});

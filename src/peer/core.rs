@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::counts::LeaderCounts;
+use super::counts::{LeaderCounts, RoleCounts};
 use super::database::{Database, Recovered};
 use super::host::{Fatal, Host};
 use super::local_sessions::{LocalOptions, LocalSessions};
@@ -88,6 +88,11 @@ pub(super) struct Core {
     /// Of leaderships that are over, and of this one up to when it was asked last.
     pub prep_counts: PrepCounts,
     pub leader_counts: LeaderCounts,
+    pub role_counts: RoleCounts,
+    /// When this server last began to look for a leader, found one, and ceased to serve.
+    pub looking_since: MonoMs,
+    pub role_since: MonoMs,
+    pub unavailable_since: MonoMs,
     /// Nothing waits in the client cores' messages.
     pub heard_everything: bool,
     /// A voter that could not be led has accepted this epoch: the next one that this server leads lies above it.

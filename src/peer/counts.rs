@@ -1,7 +1,7 @@
 //! What this server has counted since its start or since `srst`.
 
 use super::{Peer, Role};
-use crate::base::tally::{KeyedTallies, Samples, Sizes};
+use crate::base::tally::{KeyedTallies, Samples, Sizes, Tally};
 use crate::pipeline::prep::PrepCounts;
 
 /// For reports; a copy, about ten KiB. Milliseconds and bytes.
@@ -13,6 +13,25 @@ pub struct PeerCounts {
     /// Bytes written under each top-level node.
     pub written: KeyedTallies,
     pub leader: LeaderCounts,
+    pub roles: RoleCounts,
+}
+
+/// How this server fared among others. Milliseconds.
+#[derive(Clone, Debug, Default)]
+pub struct RoleCounts {
+    /// Times it began to look for a leader, and how long each search took.
+    pub looking: u64,
+    pub election: Tally,
+    /// From the end of a search until it was up to date with its leader.
+    pub sync: Tally,
+    /// From the end of serving, or the start, until it served again; and what of that ended in leading.
+    pub unavailable: Tally,
+    pub leader_unavailable: Tally,
+    pub proposals_received: u64,
+    pub commits_received: u64,
+    /// Learners brought up to date by what they lacked, and by the whole tree.
+    pub diffs: u64,
+    pub snaps: u64,
 }
 
 /// What this server counted while it led others.
@@ -37,6 +56,7 @@ impl Peer {
             propagation: core.db.applier.propagation.clone(),
             written: core.db.applier.written.clone(),
             leader: core.leader_counts.clone(),
+            roles: core.role_counts.clone(),
         }
     }
 
@@ -46,6 +66,7 @@ impl Peer {
         let core = &mut self.core;
         core.prep_counts = PrepCounts::default();
         core.leader_counts = LeaderCounts::default();
+        core.role_counts = RoleCounts::default();
         core.db.applier.reset_counts();
         core.queue.applied_count = 0;
         core.sessions_expired = 0;

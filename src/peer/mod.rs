@@ -39,7 +39,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use self::core::{Epochs, PeerOptions};
-pub use counts::{LeaderCounts, PeerCounts};
+pub use counts::{LeaderCounts, PeerCounts, RoleCounts};
 pub use database::Recovered;
 pub use host::{EpochFile, Fatal, Host, LinkId, ServerState};
 pub use local_sessions::LocalOptions;
@@ -144,6 +144,10 @@ impl Peer {
                 sessions_expired: 0,
                 prep_counts: Default::default(),
                 leader_counts: Default::default(),
+                role_counts: Default::default(),
+                looking_since: 0,
+                role_since: 0,
+                unavailable_since: 0,
                 claim_nothing: false,
                 epoch_floor: 0,
                 heard_everything: true,
@@ -165,6 +169,7 @@ impl Peer {
             self.follow_role(host);
             return Ok(());
         }
+        self.core.unavailable_since = self.core.now;
         host.control_shards(ToShard::Suspend);
         self.look(host)
     }
@@ -430,6 +435,8 @@ impl Peer {
     // Roles.
 
     fn look(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
+        self.core.role_counts.looking += 1;
+        self.core.looking_since = self.core.now;
         let init = InitialVote { zxid: self.core.db.last(), peer_epoch: self.core.epochs.current };
         let delay_ms = self.core.options.local.read_only_after_ms;
         self.read_only_at = delay_ms.map_or(MonoMs::MAX, |ms| self.core.now + ms);
@@ -471,6 +478,9 @@ impl Peer {
             }
             PeerState::Looking => Role::Looking,
         };
+        let core = &mut self.core;
+        core.role_since = core.now;
+        core.role_counts.election.add(core.now - core.looking_since);
         tracing::info!("{state:?}, the leader is {}", leader.0);
         self.follow_role(host);
         Ok(())
@@ -503,6 +513,7 @@ impl Peer {
     /// Nobody is served from here on: every client's connection is closed.
     fn suspend(&mut self, host: &mut dyn Host) {
         if std::mem::replace(&mut self.serving, false) {
+            self.core.unavailable_since = self.core.now;
             host.control_shards(ToShard::Suspend);
             host.show_state(ServerState::Looking, self.core.db.tree.tree());
             self.core.attached.clear();
@@ -537,6 +548,7 @@ impl Peer {
             election.synchronised(epoch);
         }
         self.serving = true;
+        self.count_service(state);
         self.core.show_config();
         let tree = self.core.db.tree.tree();
         host.show_state(state, tree);
@@ -546,6 +558,22 @@ impl Peer {
         let forward_sync = matches!(self.role, Role::Learning(_));
         let serving = Serving { tree: tree.clone(), forward_sync, read_only: self.read_only };
         host.control_shards(ToShard::Serve(serving));
+    }
+}
+
+impl Peer {
+    /// A member of an ensemble serves from now on.
+    fn count_service(&mut self, state: ServerState) {
+        let core = &mut self.core;
+        if core.options.standalone {
+            return;
+        }
+        let unavailable = core.now - core.unavailable_since;
+        core.role_counts.unavailable.add(unavailable);
+        match state {
+            ServerState::Leading => core.role_counts.leader_unavailable.add(unavailable),
+            _ => core.role_counts.sync.add(core.now - core.role_since),
+        }
     }
 }
 

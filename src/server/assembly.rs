@@ -1,5 +1,6 @@
 //! Puts a server together, runs it, takes it down.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -61,6 +62,8 @@ struct RunningServer {
     shards: Vec<RunningShard>,
     core: std::thread::JoinHandle<CoreExit>,
     ends: Receiver<End>,
+    /// The directory is this server's until the end.
+    _claim: Vec<File>,
 }
 
 /// Why the server stops.
@@ -88,6 +91,8 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
     let auth = Arc::new(Auth::new(auth_config));
     let epoch = Instant::now();
     let layout = restore::open_layout(config)?;
+    let addresses = client_addresses(config);
+    let claim = claim(&layout, &addresses)?;
     let restored = restore::restore(config, &layout, epoch)?;
     tracing::info!(
         "data directory {}: zxid {}, {} znodes, {} sessions, recovered in {} ms",
@@ -97,7 +102,6 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
         restored.sessions.len(),
         epoch.elapsed().as_millis()
     );
-    let addresses = client_addresses(config);
     let listeners = bind_all(&addresses, config)?;
     let wake = EventFd::new().map_err(unexpected)?;
     let to_zab = Arc::new(Mailbox::new(ZAB_INBOX_SLOTS, Box::new(wake.clone())));
@@ -142,7 +146,7 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
         shards.push(shard);
     }
     say_ready(config, &addresses);
-    Ok(RunningServer { to_zab, mailboxes, shards, core, ends })
+    Ok(RunningServer { to_zab, mailboxes, shards, core, ends, _claim: claim })
 }
 
 /// Signals come in on a thread of their own, so that the main thread can wait for the Zab core's end as well.
@@ -156,6 +160,22 @@ fn await_signals(tell: Sender<End>) -> std::io::Result<()> {
         let _ = tell.send(End::Signal(signal));
     };
     std::thread::Builder::new().name("signals".into()).spawn(wait).map(|_| ())
+}
+
+/// Nobody else serves from here. One that is on its way out, Apache included, is waited for before anything is read: it
+/// may still acknowledge writes. One that stays ends this start, before a torn end of its log is taken for a crash's.
+fn claim(layout: &DataLayout, addresses: &[SocketAddr]) -> Result<Vec<File>, Failed> {
+    for address in addresses {
+        listen::wait_until_free(*address).map_err(|error| taken(*address, &error))?;
+    }
+    restore::lock(layout)
+}
+
+fn taken(address: SocketAddr, error: &std::io::Error) -> Failed {
+    unexpected(format!(
+        "cannot listen on {address}: {error}; another server may be running there, or set another \
+         clientPort"
+    ))
 }
 
 /// What the machine offers, and whether it is enough.
@@ -371,12 +391,8 @@ fn bind_all(addresses: &[SocketAddr], config: &Config) -> Result<Vec<Vec<TcpList
     let cores = config.profile.client_cores;
     let mut per_core: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
     for address in addresses {
-        let bound = listen::bind(*address, cores, config.clients.listen_backlog).map_err(|error| {
-            unexpected(format!(
-                "cannot listen on {address}: {error}; another server may be running there, or set \
-                 another clientPort"
-            ))
-        })?;
+        let backlog = config.clients.listen_backlog;
+        let bound = listen::bind(*address, cores, backlog).map_err(|e| taken(*address, &e))?;
         for (listeners, listener) in per_core.iter_mut().zip(bound) {
             listeners.push(listener);
         }

@@ -31,7 +31,8 @@ pub fn bind(address: SocketAddr, count: usize, backlog: i32) -> io::Result<Vec<T
     Ok(listeners)
 }
 
-fn wait_until_free(address: SocketAddr) -> io::Result<()> {
+/// Waits until nobody listens there; an error if somebody does not stop to.
+pub fn wait_until_free(address: SocketAddr) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
         match bind_alone(address) {

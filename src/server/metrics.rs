@@ -1,10 +1,10 @@
 //! What the cores have counted, under the names of the catalogue (reference: admin-and-metrics 6).
 
-use crate::admin::four_letter::report::{NamespaceQuota, ServerReport};
+use crate::admin::four_letter::report::{Mode, NamespaceQuota, ServerReport};
 use crate::admin::metrics::{Advanced, Basic, BasicSet, Counter, CounterSet, Metrics};
 use crate::base::tally::Sizes;
 use crate::ensemble::{CoreCounts, ZabReport};
-use crate::peer::PeerCounts;
+use crate::peer::{PeerCounts, RoleCounts};
 use crate::shard::{ShardCounts, ShardReport};
 use crate::tree::Tree;
 
@@ -23,6 +23,7 @@ pub(super) fn fill(report: &mut ServerReport, shards: &[ShardReport], zab: &ZabR
     if let Some((core, peer)) = zab.counts.as_deref() {
         of_core(metrics, core);
         of_peer(metrics, peer);
+        of_roles(metrics, &peer.roles, report.mode == Mode::Observer);
         report.proposal_sizes = peer.leader.proposal_sizes;
     }
 }
@@ -91,6 +92,28 @@ fn of_peer(metrics: &mut Metrics, counts: &PeerCounts) {
     metrics.count(Counter::Proposal, counts.leader.proposals as i64);
     metrics.count(Counter::Commit, counts.leader.commits as i64);
     metrics.merge_advanced(Advanced::QuorumAckLatency, &counts.leader.quorum_ack);
+}
+
+/// `observer`: what a sync counts as.
+fn of_roles(metrics: &mut Metrics, roles: &RoleCounts, observer: bool) {
+    for (counter, value) in [
+        (Counter::Looking, roles.looking),
+        (Counter::LearnerProposalReceived, roles.proposals_received),
+        (Counter::LearnerCommitReceived, roles.commits_received),
+        (Counter::DiffSync, roles.diffs),
+        (Counter::SnapSync, roles.snaps),
+    ] {
+        metrics.count(counter, value as i64);
+    }
+    let sync = if observer { Basic::ObserverSyncTime } else { Basic::FollowerSyncTime };
+    for (basic, tally) in [
+        (Basic::ElectionTime, &roles.election),
+        (sync, &roles.sync),
+        (Basic::UnavailableTime, &roles.unavailable),
+        (Basic::LeaderUnavailableTime, &roles.leader_unavailable),
+    ] {
+        metrics.merge_basic(basic, tally);
+    }
 }
 
 /// Limits and use of every quota, summed up by top-level node as the reference does.

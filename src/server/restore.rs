@@ -2,6 +2,8 @@
 //! clears it up (purge).
 
 use std::collections::VecDeque;
+use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,39 @@ pub fn open_layout(config: &Config) -> Result<DataLayout, Failed> {
     let log_dir = (config.data_log_dir != config.data_dir).then_some(&*config.data_log_dir);
     DataLayout::open(&config.data_dir, log_dir, config.storage.data_dir_autocreate)
         .map_err(|error| (ExitCode::DataDir, error.to_string()))
+}
+
+/// How long another server on the same directory may take to end.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Keeps other servers of this kind off the directory for as long as the result is kept.
+pub fn lock(layout: &DataLayout) -> Result<Vec<File>, Failed> {
+    let mut dirs = vec![&layout.log_dir];
+    if layout.snap_dir != layout.log_dir {
+        dirs.push(&layout.snap_dir);
+    }
+    dirs.into_iter().map(|dir| lock_dir(dir)).collect()
+}
+
+fn lock_dir(dir: &Path) -> Result<File, Failed> {
+    let failed = |why: String| (ExitCode::DataDir, format!("{}: {why}", dir.display()));
+    let file = File::open(dir).map_err(|error| failed(error.to_string()))?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(failed("another server is running on this directory".to_owned()));
+            }
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!("{} cannot be locked: {error}", dir.display());
+                return Ok(file);
+            }
+        }
+    }
 }
 
 /// Recovers the newest state of the data directory. A new database gets its first snapshot here; otherwise none is

@@ -184,6 +184,11 @@ impl Admission {
         bytes as u32
     }
 
+    /// Bytes of the large requests under way on all client cores.
+    pub fn large_bytes(&self) -> usize {
+        self.large_bytes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn finished(&self, large_bytes: u32) {
         if large_bytes > 0 {
             self.large_bytes.fetch_sub(large_bytes as usize, Ordering::Relaxed);

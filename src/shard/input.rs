@@ -403,6 +403,8 @@ impl Shard {
         if conn.output_is_high(self.options.out_bytes_high)
             || ((over || backlog) && !conn.writes.is_empty())
         {
+            // Leave to go on is leave to be under way: it is asked for again when that can be.
+            conn.held = Held::No;
             return Step::Wait;
         }
         if self.options.eager_acl
@@ -435,6 +437,7 @@ impl Shard {
     fn refuse_eagerly(&mut self, key: Key, xid: i32, code: ErrorCode) -> Step {
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         if !conn.writes.is_empty() {
+            conn.held = Held::No;
             return Step::Wait;
         }
         count_received(conn, &self.links.counters);

@@ -18,7 +18,10 @@ use ringkeeper::pipeline::{
     Wake, Write,
 };
 use ringkeeper::session::{SessionIds, SessionTracker, password, password_matches};
-use ringkeeper::shard::{CommandHandler, InputEffect, Links, PendingAnswer, Shard, ShardOptions};
+use ringkeeper::shard::{
+    Admission, CommandHandler, InputEffect, LargeOptions, Links, PendingAnswer, Shard,
+    ShardOptions, ThrottleOptions,
+};
 use ringkeeper::tree::{OwnerOptions, TreeWriter};
 use ringkeeper::wire::OpCode;
 use ringkeeper::wire::connect::ConnectRequest;
@@ -28,6 +31,7 @@ use ringkeeper::wire::four_letter::FourLetterWord;
 const MAX_FRAME_BYTES: usize = 2048;
 const READ_CHUNK_BYTES: usize = 256;
 const OUTSTANDING_LIMIT: usize = 8;
+const THROTTLED_REQUESTS: usize = 3;
 const OUT_BYTES_HIGH: usize = 1024;
 const OUT_BYTES_MAX: usize = 8192;
 const INBOX_SLOTS: usize = 3;
@@ -262,12 +266,29 @@ pub struct World {
     now: Instant,
     /// Bytes that the server has sent to anybody.
     pub sent: usize,
+    requests_max: usize,
     /// Handshakes that found their session.
     pub sessions: u64,
 }
 
 impl World {
     pub fn new() -> World {
+        World::with(None, Admission::default())
+    }
+
+    /// With every limit that a configuration may set on requests.
+    pub fn limited() -> World {
+        let throttle = ThrottleOptions {
+            requests_max: THROTTLED_REQUESTS,
+            op_wait_ms: 5,
+            stale_by_latency: true,
+            drop_stale: true,
+        };
+        let large = LargeOptions { above_bytes: 300, in_flight_bytes_max: 2000 };
+        World::with(Some(throttle), Admission::new(None, Some(large), 1))
+    }
+
+    fn with(throttle: Option<ThrottleOptions>, admission: Admission) -> World {
         let auth = Arc::new(Auth::new(AuthConfig::default()));
         let zab = Zab::new(auth.clone());
         let links = Links {
@@ -275,7 +296,7 @@ impl World {
             auth,
             to_zab: Arc::new(Mailbox::new(INBOX_SLOTS, Box::new(NoWake))),
             mailbox: Arc::new(Mailbox::new(64, Box::new(NoWake))),
-            admission: Arc::default(),
+            admission: Arc::new(admission),
             commands: Arc::new(Commands),
             counters: Arc::default(),
             epoch: Instant::now(),
@@ -292,12 +313,13 @@ impl World {
             out_bytes_high: OUT_BYTES_HIGH,
             out_bytes_max: OUT_BYTES_MAX,
             read_chunk_bytes: READ_CHUNK_BYTES,
-            throttle: None,
-            eager_acl: false,
+            throttle,
+            eager_acl: throttle.is_some(),
         };
         World {
             shard: Shard::new(0, options, links.clone()),
             zab,
+            requests_max: throttle.map_or(OUTSTANDING_LIMIT + SLOTS, |limit| limit.requests_max),
             now: links.epoch,
             links,
             slots: Default::default(),
@@ -344,6 +366,7 @@ impl World {
         self.shard.end_turn();
         let counters = self.links.counters.snapshot();
         assert_eq!((counters.outstanding, counters.connections, counters.watches), (0, 0, 0));
+        assert_eq!(self.links.admission.large_bytes(), 0, "large requests that nobody has");
         assert_eq!(self.zab.applier.digest_mismatches, 0);
     }
 
@@ -506,7 +529,7 @@ impl World {
             assert!(!conn.is_closing() || (input == 0 && writes == 0), "{conn:?} keeps things");
         }
         let outstanding = self.links.counters.snapshot().outstanding;
-        assert!(outstanding <= OUTSTANDING_LIMIT + SLOTS, "{outstanding} outstanding");
+        assert!(outstanding <= self.requests_max, "{outstanding} outstanding");
     }
 
     /// With both cores and all sockets at work, everything that can be answered is.

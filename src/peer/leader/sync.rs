@@ -51,7 +51,9 @@ impl Leader {
         let (sid, observer, ringkeeper) = (learner.sid, learner.observer, learner.ringkeeper);
         let plan = decide(&self.position(core, last, ringkeeper));
         tracing::info!("learner {} has {last}, this leader {}: {plan:?}", sid.0, core.db.last());
+        let whole_trees = core.role_counts.snaps;
         let sent = self.send_history(core, host, link, plan, last, ringkeeper);
+        core.role_counts.diffs += u64::from(core.role_counts.snaps == whole_trees);
         let mut packets = Vec::new();
         let told = self.told;
         for proposal in core.queue.proposals().filter(|txn| txn.zxid > sent && txn.zxid <= told) {
@@ -94,7 +96,7 @@ impl Leader {
     /// Sends what is applied and the learner lacks; answers the last zxid that it has then.
     fn send_history(
         &self,
-        core: &Core,
+        core: &mut Core,
         host: &mut dyn Host,
         link: LinkId,
         plan: SyncPlan,
@@ -131,7 +133,8 @@ impl Leader {
         last
     }
 
-    fn send_tree(&self, core: &Core, host: &mut dyn Host, link: LinkId, zxid: Zxid) {
+    fn send_tree(&self, core: &mut Core, host: &mut dyn Host, link: LinkId, zxid: Zxid) {
+        core.role_counts.snaps += 1;
         send_packet(host, link, PacketType::Snap, zxid, None);
         host.stream_snapshot(link, core.db.source());
     }

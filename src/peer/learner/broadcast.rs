@@ -23,6 +23,7 @@ impl Learner {
         debug_assert!(matches!(self.stage, Stage::Broadcasting));
         match packet.kind {
             PacketType::Proposal if !core.options.observer => {
+                core.role_counts.proposals_received += 1;
                 match self.heard(packet)? {
                     Some(proposal) => self.take_proposal(core, host, proposal)?,
                     None => self.log_repeated(core, host, packet)?,
@@ -30,9 +31,11 @@ impl Learner {
                 Ok(())
             }
             PacketType::Commit | PacketType::CommitAndActivate if !core.options.observer => {
+                core.role_counts.commits_received += 1;
                 self.commit(core, packet.zxid)
             }
             PacketType::Inform | PacketType::InformAndActivate if core.options.observer => {
+                core.role_counts.commits_received += 1;
                 let packet = informed(packet)?;
                 if let Some(proposal) = self.heard(&packet)? {
                     let zxid = proposal.zxid;
