@@ -34,7 +34,7 @@ mod status;
 
 use std::sync::Arc;
 
-pub use self::core::{Epochs, PeerOptions};
+pub use self::core::{Epochs, PeerOptions, SyncLimits};
 pub use database::Recovered;
 pub use host::{EpochFile, Fatal, Host, LinkId, ServerState};
 pub use local_sessions::LocalOptions;
