@@ -184,7 +184,15 @@ fn upgrading(name: &str, voters: &[Kind], observer: Kind) {
         an_ephemeral_makes_it_global(at, elsewhere, role);
         silence_ends_it(at);
     }
-    for index in roles {
+    for (role, index) in roles.into_iter().enumerate() {
+        let mut session = open(ensemble.address(index));
+        let dump = ask(ensemble.address(index), "dump");
+        let id = format!("\t0x{:x}", session.id);
+        let global = if role == 0 { "\nGlobal Session Sets (" } else { "\nGlobal Sessions(0):\n" };
+        let (local, _) = dump.split_once(global).unwrap_or_else(|| panic!("{dump}"));
+        assert!(local.starts_with("SessionTracker dump:\nLocal Session Sets ("), "{dump}");
+        assert!(local.contains(&id), "{dump}");
+        assert_eq!(call(&mut session, OpCode::CloseSession, &[]).0, 0);
         assert_eq!(count(ensemble.address(index), "global"), 0, "sessions that nobody made global");
     }
 }
