@@ -73,7 +73,8 @@ fn alone_with_readers(kind: Kind, name: &str, survivor_leads: bool) {
         return;
     }
     let _alone = alone();
-    let mut ensemble = Ensemble::make(name, &[kind; 3], &[], settings());
+    let mut ensemble = Ensemble::make(name, &[kind; 3], &[kind], settings());
+    let observer = ensemble.address(3);
     ensemble.start_all();
     let leader = ensemble.wait_all();
     let first = if survivor_leads { leader } else { (leader + 1) % 3 };
@@ -88,6 +89,8 @@ fn alone_with_readers(kind: Kind, name: &str, survivor_leads: bool) {
         (ensemble.mode(first).as_deref() == Some("read-only")).then_some(())
     });
     found.expect("it serves readers");
+    let found = wait_for("a read-only observer", || (ask(observer, "isro") == "ro").then_some(()));
+    found.expect("it serves readers as well");
     assert_eq!(ask(survivor, "isro"), "ro");
     let srvr = ask(survivor, "srvr");
     assert_eq!(srvr.lines().nth(1), Some("READ-ONLY mode; serving only read-only clients"));
@@ -106,7 +109,9 @@ fn alone_with_readers(kind: Kind, name: &str, survivor_leads: bool) {
     writes(&mut reader, zxid);
     comings_and_goings(survivor, reader, zxid);
 
-    let mut reader = greet(survivor, &request(0, &[0; 16], Some(true))).expect("a reader");
+    let mut reader = greet(observer, &request(0, &[0; 16], Some(true))).expect("a reader");
+    assert_eq!(reader.read_only, Some(true));
+    let mut reader_too = greet(survivor, &request(0, &[0; 16], Some(true))).expect("a reader");
     let watch = bodies::path_watch(Some(b"/a"), true);
     assert_eq!(ask_session(&mut reader, zxid, OpCode::GetData, &watch).0, 0);
     ensemble.start(others[0]);
@@ -116,7 +121,11 @@ fn alone_with_readers(kind: Kind, name: &str, survivor_leads: bool) {
         Got::Closed,
         "a reader must look for a writable server"
     );
-    assert_eq!(ask(survivor, "isro"), "rw");
+    assert_eq!(reader_too.wire.next(PATIENT * 4), Got::Closed);
+    for at in [survivor, observer] {
+        let found = wait_for("a writable server", || (ask(at, "isro") == "rw").then_some(()));
+        found.expect("there is a quorum");
+    }
     // A client that has never met another server asks for a new session.
     for index in [first, others[0]] {
         let mut client = greet(ensemble.address(index), &request(0, &[0; 16], Some(true)))
