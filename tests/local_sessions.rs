@@ -176,7 +176,7 @@ fn upgrading(name: &str, voters: &[Kind], observer: Kind) {
         return;
     }
     let _alone = alone();
-    let (ensemble, roles) = ensemble(name, voters, observer, true);
+    let (mut ensemble, roles) = ensemble(name, voters, observer, true);
     for (role, index) in roles.into_iter().enumerate() {
         let at = ensemble.address(index);
         let elsewhere = ensemble.address(roles[(role + 1) % 3]);
@@ -184,9 +184,36 @@ fn upgrading(name: &str, voters: &[Kind], observer: Kind) {
         an_ephemeral_makes_it_global(at, elsewhere, role);
         silence_ends_it(at);
     }
-    for index in roles {
+    for (role, index) in roles.into_iter().enumerate() {
+        let mut session = open(ensemble.address(index));
+        let dump = ask(ensemble.address(index), "dump");
+        let id = format!("\t0x{:x}", session.id);
+        let global = if role == 0 { "\nGlobal Session Sets (" } else { "\nGlobal Sessions(0):\n" };
+        let (local, _) = dump.split_once(global).unwrap_or_else(|| panic!("{dump}"));
+        assert!(local.starts_with("SessionTracker dump:\nLocal Session Sets ("), "{dump}");
+        assert!(local.contains(&id), "{dump}");
+        assert_eq!(call(&mut session, OpCode::CloseSession, &[]).0, 0);
         assert_eq!(count(ensemble.address(index), "global"), 0, "sessions that nobody made global");
     }
+    a_new_leader_ends_them(&mut ensemble, roles);
+}
+
+/// A server that has lost its leader has lost its local sessions, and they with it what was theirs alone.
+fn a_new_leader_ends_them(ensemble: &mut Ensemble, [leader, follower, observer]: [usize; 3]) {
+    let survivors = [ensemble.address(follower), ensemble.address(observer)];
+    let local = survivors.map(open);
+    let mut global = open(survivors[0]);
+    assert_eq!(create(&mut global, "/outlives", EPHEMERAL).0, 0);
+    ensemble.kill(leader);
+    let voters = ensemble.voters().into_iter().filter(|index| *index != leader);
+    ensemble.wait_leader_of(&voters.collect::<Vec<_>>());
+    ensemble.wait_serving(follower);
+    ensemble.wait_serving(observer);
+    for (at, session) in survivors.into_iter().zip(local) {
+        assert!(resume(at, &session).is_none(), "a local session has outlived its server's role");
+    }
+    let mut global = resume(survivors[1], &global).expect("all know it");
+    assert_eq!(owner(&mut global, "/outlives"), Some(global.id));
 }
 
 /// Code of the second of two operations in a failed multi's answer.

@@ -1,7 +1,7 @@
 //! A server without a quorum: what it says to readers, to everybody else, and how they come back to a quorum. The same
 //! requests go to Apache's, which must give the same answers.
 //!
-//! Who survives is the first server; its session ids begin with its id.
+//! Who survives was a leader or a follower; its session ids begin with its id.
 
 mod ensemble_support;
 mod support;
@@ -68,53 +68,66 @@ fn ask_session(session: &mut Session, zxid: i64, op: OpCode, body: &[u8]) -> (i3
 }
 
 /// Two of three servers of a kind are killed, and the third is asked everything.
-fn alone_with_readers(kind: Kind, name: &str) {
+fn alone_with_readers(kind: Kind, name: &str, survivor_leads: bool) {
     if !available(&[kind], name) {
         return;
     }
     let _alone = alone();
-    let mut ensemble = Ensemble::make(name, &[kind; 3], &[], settings());
+    let mut ensemble = Ensemble::make(name, &[kind; 3], &[kind], settings());
+    let observer = ensemble.address(3);
     ensemble.start_all();
-    ensemble.wait_all();
-    let mut writer = EnsembleClient::open(&[ensemble.address(0)], PATIENT * 8, 0).expect("opens");
+    let leader = ensemble.wait_all();
+    let first = if survivor_leads { leader } else { (leader + 1) % 3 };
+    let others = [(first + 1) % 3, (first + 2) % 3];
+    let survivor = ensemble.address(first);
+    let mut writer = EnsembleClient::open(&[survivor], PATIENT * 8, 0).expect("opens");
     writer.surely("create", |client| client.create("/a", b"before", 0));
     // An ephemeral makes its session known to all.
     writer.surely("create", |client| client.create("/ephemeral", b"", 1));
-    let survivor = ensemble.address(0);
-    ensemble.kill(1);
-    ensemble.kill(2);
+    others.iter().for_each(|index| ensemble.kill(*index));
     let found = wait_for("a read-only server", || {
-        (ensemble.mode(0).as_deref() == Some("read-only")).then_some(())
+        (ensemble.mode(first).as_deref() == Some("read-only")).then_some(())
     });
     found.expect("it serves readers");
+    let found = wait_for("a read-only observer", || (ask(observer, "isro") == "ro").then_some(()));
+    found.expect("it serves readers as well");
     assert_eq!(ask(survivor, "isro"), "ro");
     let srvr = ask(survivor, "srvr");
     assert_eq!(srvr.lines().nth(1), Some("READ-ONLY mode; serving only read-only clients"));
     assert!(!ask(survivor, "conf").contains("membership"));
-    let zxid = ensemble.zxid(0).expect("it serves");
+    let dump = ask(survivor, "dump");
+    assert!(dump.contains("Local Session Sets (0)/(0):\nGlobal Sessions(1):\n"), "{dump}");
+    assert!(ask(survivor, "mntr").contains("zk_server_state\tread-only\n"));
+    let zxid = ensemble.zxid(first).expect("it serves");
 
     handshakes(survivor, zxid, &writer);
     let mut reader = greet(survivor, &request(0, &[0; 16], Some(true))).expect("a reader");
     assert_eq!(reader.read_only, Some(true));
-    assert_eq!(reader.id as u64 >> 56, 1, "the id of its server in {:x}", reader.id);
+    assert_eq!(reader.id as u64 >> 56, first as u64 + 1, "the id of its server in {:x}", reader.id);
     assert_eq!(reader.passwd, bodies::session_password(reader.id));
     reads(&mut reader, zxid);
     writes(&mut reader, zxid);
     comings_and_goings(survivor, reader, zxid);
 
-    let mut reader = greet(survivor, &request(0, &[0; 16], Some(true))).expect("a reader");
+    let mut reader = greet(observer, &request(0, &[0; 16], Some(true))).expect("a reader");
+    assert_eq!(reader.read_only, Some(true));
+    let mut reader_too = greet(survivor, &request(0, &[0; 16], Some(true))).expect("a reader");
     let watch = bodies::path_watch(Some(b"/a"), true);
     assert_eq!(ask_session(&mut reader, zxid, OpCode::GetData, &watch).0, 0);
-    ensemble.start(1);
-    let leader = ensemble.wait_all();
+    ensemble.start(others[0]);
+    ensemble.wait_all();
     assert_eq!(
         reader.wire.next(PATIENT * 4),
         Got::Closed,
         "a reader must look for a writable server"
     );
-    assert_eq!(ask(survivor, "isro"), "rw");
+    assert_eq!(reader_too.wire.next(PATIENT * 4), Got::Closed);
+    for at in [survivor, observer] {
+        let found = wait_for("a writable server", || (ask(at, "isro") == "rw").then_some(()));
+        found.expect("there is a quorum");
+    }
     // A client that has never met another server asks for a new session.
-    for index in [0, leader] {
+    for index in [first, others[0]] {
         let mut client = greet(ensemble.address(index), &request(0, &[0; 16], Some(true)))
             .expect("a session with a quorum");
         assert_eq!(client.read_only, Some(false));
@@ -190,13 +203,18 @@ fn comings_and_goings(survivor: SocketAddr, mut reader: Session, zxid: i64) {
 }
 
 #[test]
-fn a_survivor_serves_readers_until_there_is_a_quorum() {
-    alone_with_readers(Kind::Ours, "read_only_ours");
+fn a_follower_serves_readers_until_there_is_a_quorum() {
+    alone_with_readers(Kind::Ours, "read_only_follower", false);
+}
+
+#[test]
+fn a_leader_serves_readers_until_there_is_a_quorum() {
+    alone_with_readers(Kind::Ours, "read_only_leader", true);
 }
 
 #[test]
 fn apache_gives_the_same_answers() {
-    alone_with_readers(Kind::Apache39, "read_only_apache");
+    alone_with_readers(Kind::Apache39, "read_only_apache", false);
 }
 
 /// Without `readonlymode.enabled` nobody is served; with it but without local sessions nobody gets a session.

@@ -55,6 +55,23 @@ pub struct PeerOptions {
     /// `zookeeper.leaderServes`.
     pub leader_serves: bool,
     pub local: LocalOptions,
+    pub sync_limits: SyncLimits,
+}
+
+/// Learners that a leader brings up to date at a time. Followers count and are never turned away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SyncLimits {
+    /// With the whole tree: `zookeeper.leader.maxConcurrentSnapSyncs`.
+    pub snaps_max: usize,
+    /// With a part of the log: `zookeeper.leader.maxConcurrentDiffSyncs`.
+    pub diffs_max: usize,
+}
+
+impl Default for SyncLimits {
+    /// Apache's.
+    fn default() -> SyncLimits {
+        SyncLimits { snaps_max: 10, diffs_max: 100 }
+    }
 }
 
 /// The numbers in the two epoch files; `accepted >= current`.

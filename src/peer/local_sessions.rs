@@ -52,9 +52,7 @@ impl LocalSessions {
 
     /// Nobody is served any more: clients that come back find no such session.
     pub fn clear(&mut self) {
-        if !self.tracker.is_empty() {
-            self.tracker = SessionTracker::new(self.tick_ms);
-        }
+        self.tracker = SessionTracker::new(self.tick_ms);
     }
 
     /// Signs of life; those of other sessions are given back.

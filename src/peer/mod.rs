@@ -38,7 +38,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use self::core::{Epochs, PeerOptions};
+pub use self::core::{Epochs, PeerOptions, SyncLimits};
 pub use counts::{LeaderCounts, PeerCounts, RoleCounts};
 pub use database::Recovered;
 pub use host::{EpochFile, Fatal, Host, LinkId, ServerState};

@@ -107,6 +107,7 @@ fn options() -> PeerOptions {
         leader_connect_delay_ms: 100,
         leader_serves: true,
         local: Default::default(),
+        sync_limits: Default::default(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::auth::Auth;
 use crate::base::{MonoMs, Sid};
 use crate::ensemble::Membership;
 use crate::ensemble::ports::{MemberAddress, PortOptions};
-use crate::peer::{Epochs, LocalOptions, Peer, PeerOptions, PeerParts, Recovered};
+use crate::peer::{Epochs, LocalOptions, Peer, PeerOptions, PeerParts, Recovered, SyncLimits};
 use crate::pipeline::prep::PrepOptions;
 use crate::session::SessionIds;
 use crate::storage::{DataLayout, epochs};
@@ -134,6 +134,10 @@ fn peer_options(config: &Config) -> PeerOptions {
         leader_connect_delay_ms: peers.leader_connect_retry_ms,
         leader_serves: peers.leader_serves,
         local: local_options(config),
+        sync_limits: SyncLimits {
+            snaps_max: peers.snap_syncs_max.max(1) as usize,
+            diffs_max: peers.diff_syncs_max.max(1) as usize,
+        },
     }
 }
 

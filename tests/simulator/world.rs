@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ringkeeper::auth::{Auth, AuthConfig};
 use ringkeeper::base::prng::Prng;
 use ringkeeper::base::{MonoMs, Sid};
-use ringkeeper::peer::{Fatal, LinkId, Peer, PeerOptions, PeerParts, ServerState};
+use ringkeeper::peer::{Fatal, LinkId, Peer, PeerOptions, PeerParts, ServerState, SyncLimits};
 use ringkeeper::pipeline::ToZab;
 use ringkeeper::pipeline::prep::PrepOptions;
 use ringkeeper::session::SessionIds;
@@ -139,6 +139,7 @@ impl World {
             leader_connect_delay_ms: if self.weather.rotates { 20 } else { 100 },
             leader_serves: true,
             local: self.choices.local,
+            sync_limits: SyncLimits::default(),
         }
     }
 

@@ -25,11 +25,22 @@ pub(super) enum Stage {
     Active,
 }
 
+/// How a learner is brought up to date; each has its limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum SyncKind {
+    /// The whole tree is sent.
+    Snap,
+    /// DIFF or TRUNC.
+    Diff,
+}
+
 /// Owned by the leader, one for each link.
 #[derive(Debug)]
 pub(super) struct LearnerHandler {
     pub sid: Sid,
     pub stage: Stage,
+    /// From the decision on; it counts until NEWLEADER is acknowledged.
+    pub sync: Option<SyncKind>,
     pub observer: bool,
     /// One of ours: it cuts logs safely.
     pub ringkeeper: bool,
@@ -43,6 +54,7 @@ impl LearnerHandler {
         LearnerHandler {
             sid: Sid(-1),
             stage: Stage::Connected,
+            sync: None,
             observer: false,
             ringkeeper: false,
             deadline,
@@ -65,6 +77,11 @@ impl LearnerHandler {
 
     pub fn gets_informs(&self) -> bool {
         self.is_forwarded_to() && self.observer
+    }
+
+    /// Is being brought up to date that way.
+    pub fn is_synchronising(&self, kind: SyncKind) -> bool {
+        self.stage == Stage::NewLeaderSent && self.sync == Some(kind)
     }
 
     pub fn synced_at(&self, now: MonoMs) -> bool {

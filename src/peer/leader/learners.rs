@@ -29,7 +29,7 @@ impl Leader {
         }
     }
 
-    fn drop_link(&mut self, host: &mut dyn Host, link: LinkId, why: &str) {
+    pub(super) fn drop_link(&mut self, host: &mut dyn Host, link: LinkId, why: &str) {
         host.close(link);
         self.link_down(link, why);
     }

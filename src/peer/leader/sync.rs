@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::Leader;
-use super::handler::{Stage, put_packet, send_packet};
+use super::handler::{Stage, SyncKind, put_packet, send_packet};
 use crate::base::{Planted, Zxid, planted};
 use crate::peer::core::Core;
 use crate::peer::host::{Host, LinkId};
@@ -51,6 +51,18 @@ impl Leader {
         let (sid, observer, ringkeeper) = (learner.sid, learner.observer, learner.ringkeeper);
         let plan = decide(&self.position(core, last, ringkeeper));
         tracing::info!("learner {} has {last}, this leader {}: {plan:?}", sid.0, core.db.last());
+        let kind = match plan {
+            SyncPlan::Snapshot { .. } => SyncKind::Snap,
+            _ => SyncKind::Diff,
+        };
+        // A quorum must come together whatever it takes.
+        if observer && !self.may_begin(core, kind) {
+            return self.drop_link(
+                host,
+                link,
+                "too many are being brought up to date, it must wait",
+            );
+        }
         let whole_trees = core.role_counts.snaps;
         let sent = self.send_history(core, host, link, plan, last, ringkeeper);
         core.role_counts.diffs += u64::from(core.role_counts.snaps == whole_trees);
@@ -75,8 +87,20 @@ impl Leader {
         host.set_read_timeout(link, core.options.limits.init_ms());
         if let Some(learner) = self.learners.get_mut(&link) {
             learner.stage = Stage::NewLeaderSent;
+            learner.sync = Some(kind);
             learner.deadline = core.options.limits.joined(core.now);
         }
+    }
+
+    /// Whether the limit lets another be brought up to date that way (reference: zab 5.4).
+    fn may_begin(&self, core: &Core, kind: SyncKind) -> bool {
+        let under_way = self.learners.values().filter(|learner| learner.is_synchronising(kind));
+        let limits = core.options.sync_limits;
+        let max = match kind {
+            SyncKind::Snap => limits.snaps_max,
+            SyncKind::Diff => limits.diffs_max,
+        };
+        under_way.count() < max
     }
 
     fn position(&self, core: &Core, peer_last: Zxid, ringkeeper: bool) -> Position {
