@@ -467,8 +467,10 @@ impl Peer {
         leader: Sid,
     ) -> Result<(), Fatal> {
         if std::mem::take(&mut self.read_only) {
-            // Its readers come back once there is a leader.
+            // Its readers come back once there is a leader. It was not available all the time.
+            let since = self.core.unavailable_since;
             self.suspend(host);
+            self.core.unavailable_since = since;
             self.core.queue.forget_waiting();
         }
         self.role = match state {
@@ -565,7 +567,7 @@ impl Peer {
     /// A member of an ensemble serves from now on.
     fn count_service(&mut self, state: ServerState) {
         let core = &mut self.core;
-        if core.options.standalone {
+        if core.options.standalone || state == ServerState::ReadOnly {
             return;
         }
         let unavailable = core.now - core.unavailable_since;

@@ -28,8 +28,8 @@ use crate::wire::notification::{Notification, PeerState};
 pub struct LeaderElectionOptions {
     pub me: Sid,
     pub quorum: Quorum,
-    /// How long the first round waits for answers, milliseconds. Every round in which somebody does not answer doubles
-    /// it, up to [`ANSWER_MS_MAX`]: servers may be farther from each other than the reference thinks.
+    /// How long the first round waits for answers, milliseconds. Every round in which no quorum answers doubles it, up
+    /// to [`ANSWER_MS_MAX`]: servers may be farther from each other than the reference thinks.
     pub answer_ms: i64,
     /// Between two rounds, milliseconds.
     pub pause_ms: i64,
@@ -197,7 +197,7 @@ impl LeaderElection {
 
     /// Ends a round: somebody has won, or the best vote heard is the next one.
     fn count(&mut self, now: MonoMs, out: &mut Effects) {
-        if !self.has_all_answers() {
+        if !self.options.quorum.is_met(|sid| self.answers.contains_key(&sid)) {
             self.answer_ms = (2 * self.answer_ms).min(ANSWER_MS_MAX);
         }
         let votes = valid_votes(&self.answers);
