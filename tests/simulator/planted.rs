@@ -62,14 +62,14 @@ const LOST: [&str; 3] = ["no lost write", "primary order", "total order"];
 
 planted! {
     ack_before_flush: AckBeforeFlush, (3, 8), LOST;
-    uncommitted_in_snapshot: UncommittedInSnapshot, (1582, 20), ["digests"];
-    zookeeper_2845: TreeBehindLog, (1, 8), ["total order", "digests"];
-    zookeeper_3642: PartialSnapKept, (517, 8), ["total order", "integrity", "digests"];
+    uncommitted_in_snapshot: UncommittedInSnapshot, (98, 20), ["digests"];
+    zookeeper_2845: TreeBehindLog, (6, 8), ["total order", "digests"];
+    zookeeper_3642: PartialSnapKept, (253, 8), ["total order", "integrity", "digests"];
     zookeeper_3911: LoggedAfterUpToDate, (44, 8), LOST;
     zookeeper_4394: EmptiedProposalList, (12, 8), ["availability"];
-    zookeeper_4643: EpochBeforeHistory, (6, 8), LOST;
-    zookeeper_4646: NewLeaderAckBeforeFlush, (253, 8), LOST;
+    zookeeper_4643: EpochBeforeHistory, (24, 8), LOST;
+    zookeeper_4646: NewLeaderAckBeforeFlush, (60, 8), LOST;
     zookeeper_4685: ProposalAckBeforeNewLeaderAck, (4, 8), ["availability"];
-    zookeeper_4785: EpochAndAckBeforeFlush, (6, 8), LOST;
-    zookeeper_4925: HoleInCommittedLog, (23, 8), ["total order", "digests"];
+    zookeeper_4785: EpochAndAckBeforeFlush, (24, 8), LOST;
+    zookeeper_4925: HoleInCommittedLog, (47, 8), ["total order", "digests"];
 }
