@@ -14,19 +14,34 @@ use ensemble_support::kind::{Kind, available};
 /// Nobody listens there.
 const DEAD: &str = "127.255.7.7";
 
-/// The others' first address is a dead one in every server's own view.
-fn plant_dead_addresses(ensemble: &Ensemble) {
+/// Servers of ours have two addresses each, and in their own view the others have a dead one before those that they
+/// have. Java asks whether a machine answers, not whether a port does, and takes no other address then: it is told of
+/// none that is dead.
+fn plant_addresses(ensemble: &Ensemble) {
+    let hosts_of = |index: usize, of: Kind| {
+        let address = ensemble.network.address(index);
+        let [a, b, c, d] = address.octets();
+        let mut hosts = vec![address.to_string()];
+        if of == Kind::Ours {
+            hosts.push(format!("{a}.{b}.{c}.{}", d + 100));
+        }
+        hosts
+    };
     for (index, slot) in ensemble.slots.iter().enumerate() {
         let path = slot.dir.join("zoo.cfg");
         let text = fs::read_to_string(&path).expect("zoo.cfg");
-        let own = format!("server.{}=", index + 1);
-        let dead = format!("={DEAD}:{QUORUM_PORT}:{ELECTION_PORT}|");
-        let lines = text.lines().map(|line| match line.starts_with("server.") {
-            true if !line.starts_with(&own) => line.replacen('=', &dead, 1),
-            _ => line.to_string(),
-        });
-        let text: Vec<String> = lines.collect();
-        fs::write(path, text.join("\n")).expect("zoo.cfg");
+        let kept = text.lines().filter(|line| !line.starts_with("server."));
+        let mut lines: Vec<String> = kept.map(String::from).collect();
+        for (other, member) in ensemble.slots.iter().enumerate() {
+            let mut hosts = hosts_of(other, member.kind);
+            if slot.kind == Kind::Ours && other != index {
+                hosts.insert(0, DEAD.to_string());
+            }
+            let addresses: Vec<String> =
+                hosts.iter().map(|host| format!("{host}:{QUORUM_PORT}:{ELECTION_PORT}")).collect();
+            lines.push(format!("server.{}={}", other + 1, addresses.join("|")));
+        }
+        fs::write(path, lines.join("\n")).expect("zoo.cfg");
     }
 }
 
@@ -40,7 +55,7 @@ fn any_address_will_do(name: &str, kinds: &[Kind], extra: &str) {
         ..Settings::with(&format!("multiAddress.enabled=true\n{extra}"))
     };
     let mut ensemble = Ensemble::make(name, kinds, &[], settings);
-    plant_dead_addresses(&ensemble);
+    plant_addresses(&ensemble);
     ensemble.start_all();
     let leader = ensemble.wait_all();
     ensemble.kill(leader);
