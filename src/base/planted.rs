@@ -12,6 +12,10 @@ pub enum Planted {
     AckBeforeFlush,
     /// A snapshot that is being written while the role ends takes in what is logged and not committed, and is kept.
     UncommittedInSnapshot,
+    /// A leader turns a voter away for ever that has accepted a later epoch than the leader's.
+    OvertakenLeaderStays,
+    /// A learner serves from a received tree before everything committed is applied to it again.
+    ServesAhead,
     /// ZOOKEEPER-2845: what is logged and not applied is forgotten when a role ends. Votes and ACKEPOCH then tell of
     /// less than a restart brings back.
     TreeBehindLog,

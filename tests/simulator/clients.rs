@@ -63,11 +63,10 @@ impl Clients {
     }
 
     /// A server that its clients do not hear from for a while.
-    pub fn paused(&mut self, sid: Sid, until: MonoMs, now: MonoMs, checkers: &mut Checkers) {
+    pub fn paused(&self, sid: Sid, until: MonoMs, checkers: &mut Checkers) {
         for client in self.clients.iter().filter(|client| client.at.is_some_and(|at| at.0 == sid)) {
             if let Some(session) = client.session.filter(|_| client.ready) {
-                checkers.sessions.detached(session, now);
-                checkers.sessions.attached(session, TIMEOUT_MS, until);
+                checkers.sessions.interrupted(session, until);
             }
         }
     }

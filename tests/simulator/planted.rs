@@ -63,6 +63,8 @@ const LOST: [&str; 3] = ["no lost write", "primary order", "total order"];
 planted! {
     ack_before_flush: AckBeforeFlush, (3, 8), LOST;
     uncommitted_in_snapshot: UncommittedInSnapshot, (98, 20), ["digests"];
+    overtaken_leader_stays: OvertakenLeaderStays, (1949, 8), ["availability"];
+    serves_ahead: ServesAhead, (18, 8), ["digests"];
     zookeeper_2845: TreeBehindLog, (6, 8), ["total order", "digests"];
     zookeeper_3642: PartialSnapKept, (253, 8), ["total order", "integrity", "digests"];
     zookeeper_3911: LoggedAfterUpToDate, (44, 8), LOST;

@@ -339,7 +339,7 @@ impl World {
                 let (sid, ms) = (any(&mut self.prng), self.prng.below(2500) as i64);
                 let until = self.now + ms;
                 self.nodes.get_mut(&sid).expect("there").paused_until = until;
-                self.clients.paused(sid, until, self.now, &mut self.checkers);
+                self.clients.paused(sid, until, &mut self.checkers);
             }
         }
     }

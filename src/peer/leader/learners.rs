@@ -143,7 +143,7 @@ impl Leader {
             Phase::Discovery(_) => self.hear_epoch(core, host, sid, accepted)?,
             // It would turn down this epoch again and again, for as long as this server leads: with Apache it is out
             // until somebody restarts the leader. Another election costs a moment, once.
-            _ if voter && accepted > self.epoch => {
+            _ if voter && accepted > self.epoch && !planted(Planted::OvertakenLeaderStays) => {
                 core.epoch_floor = core.epoch_floor.max(accepted);
                 self.overtaken_by = Some(accepted);
             }

@@ -273,7 +273,9 @@ impl Learner {
             self.commit(core, zxid)?;
         }
         // Before any client looks: a received tree may show changes from behind its zxid until they are applied again.
-        core.apply_unheard(host)?;
+        if !planted(Planted::ServesAhead) {
+            core.apply_unheard(host)?;
+        }
         tracing::info!("up to date with leader {} in epoch {:x}", self.leader.0, self.epoch);
         Ok(())
     }

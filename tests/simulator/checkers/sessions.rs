@@ -25,6 +25,8 @@ struct Life {
     /// The last such time and its end.
     last: Option<(MonoMs, MonoMs)>,
     closing: bool,
+    /// Its server stood still since it was taken up there: nobody may have heard of it for longer than its timeout.
+    interrupted: bool,
 }
 
 #[derive(Default)]
@@ -47,9 +49,17 @@ impl Sessions {
             violated("sessions", format!("{session} is there, and no transaction made it"));
         }
         let timeout_ms = MonoMs::from(timeout_ms);
-        let life = Life { timeout_ms, since: Some(now), last: None, closing: false };
+        let life =
+            Life { timeout_ms, since: Some(now), last: None, closing: false, interrupted: false };
         let life = self.lives.entry(session).or_insert(life);
-        life.since = Some(now);
+        (life.since, life.interrupted) = (Some(now), false);
+    }
+
+    /// Its server stands still until then.
+    pub fn interrupted(&mut self, session: SessionId, until: MonoMs) {
+        if let Some(life) = self.lives.get_mut(&session) {
+            (life.since, life.last, life.interrupted) = (Some(until), None, true);
+        }
     }
 
     /// The transaction that made it, unless it is a local one.
@@ -80,7 +90,7 @@ impl Sessions {
     /// Told that there is no such session.
     pub fn rejected(&mut self, session: SessionId, now: MonoMs) {
         let Some(life) = self.lives.get(&session).filter(|life| !life.closing) else { return };
-        if self.is_local(session) {
+        if self.is_local(session) || life.interrupted {
             return;
         }
         let heard = life.last.map_or(0, |(_, end)| end);
