@@ -560,6 +560,35 @@ fn log_bytes_count_the_files_a_replay_reads() {
     assert_eq!(log_bytes_from(&dir.layout, Zxid(8)).unwrap(), sizes[2]);
 }
 
+/// A snapshot that came from a leader is the only copy of what lies between the log before it and the log behind it.
+#[test]
+fn an_older_snapshot_is_no_substitute_for_what_the_logs_lack() {
+    let damaged = |behind: &[std::ops::RangeInclusive<i64>]| {
+        let dir = Dir::new();
+        dir.snapshot(0);
+        dir.log_range(1..=4);
+        let path = dir.snapshot(9);
+        behind.iter().for_each(|range| drop(dir.log_range(range.clone())));
+        // Whole at its end, wrong in the middle.
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x55;
+        fs::write(&path, bytes).unwrap();
+        dir
+    };
+    for behind in [vec![], vec![EPOCH + 1..=EPOCH + 2]] {
+        let error = damaged(&behind).recover().unwrap_err();
+        let expected = RecoveryError::Lost { snapshot: Zxid(9), before: Zxid(4) };
+        assert_eq!(error.to_string(), expected.to_string(), "{behind:?}");
+        let options = RecoveryOptions { allow_gaps: true, ..RecoveryOptions::default() };
+        let found = recover(&damaged(&behind).layout, &options, Memory::default).unwrap();
+        assert_eq!(found.replayed, 4 + 2 * behind.len() as u64, "allowed for one start");
+    }
+    // Logs that have it too are as good as the snapshot.
+    let found = damaged(&[5..=9, EPOCH + 1..=EPOCH + 2]).recover().unwrap();
+    assert_eq!((found.last_zxid, found.replayed), (Zxid(EPOCH + 2), 11));
+}
+
 /// Reference: zab 18, SNAP-below-log. The tree that a leader sends may be older than what was logged here.
 #[test]
 fn a_snapshot_from_the_leader_ends_the_log_that_goes_beyond_it() {

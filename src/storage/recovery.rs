@@ -174,6 +174,11 @@ pub enum RecoveryError {
         before: Zxid,
         after: Zxid,
     },
+    /// A snapshot that cannot be loaded held what the logs do not have behind `before`.
+    Lost {
+        snapshot: Zxid,
+        before: Zxid,
+    },
     /// The zxid goes backwards, or one is used twice.
     OutOfOrder {
         path: PathBuf,
@@ -215,6 +220,12 @@ impl fmt::Display for RecoveryError {
                 "transactions are missing: {after} follows {before} in {} at offset {offset}. Put the missing log \
                  file in place; if an old server wrote the log so, allow gaps for one start",
                 path.display()
+            ),
+            RecoveryError::Lost { snapshot, before } => write!(
+                f,
+                "the snapshot of {snapshot} cannot be loaded, and the logs do not have what it held behind \
+                 {before}: put a good copy of it in place. A member of an ensemble may start with an empty directory \
+                 instead, and gets everything from the others"
             ),
             RecoveryError::OutOfOrder { path, offset, before, after } => write!(
                 f,
@@ -304,7 +315,10 @@ pub fn recover<T: RecoveryTarget>(
         Some(loaded) => (loaded.target, Some(loaded.zxid), Some((loaded.path, loaded.info))),
         None => (fresh(), None, None),
     };
-    let (last, replayed) = replay(&logs, start, options, &mut target)?;
+    // What a leader sent took the place of log records that are nowhere else.
+    let newer = candidates.iter().map(|file| file.zxid).filter(|zxid| Some(*zxid) > start);
+    let lost: Vec<Zxid> = newer.collect();
+    let (last, replayed) = replay(&logs, start, &lost, options, &mut target)?;
     let last_zxid = if decision == Decision::Untrusted { Zxid::NONE } else { last };
     let took = started.elapsed();
     Ok(Recovered { target, last_zxid, decision, snapshot, replayed, rejected, took })
@@ -375,10 +389,12 @@ fn load_newest<T: RecoveryTarget>(
     Ok((None, rejected))
 }
 
-/// Applies the logs after `start` (the snapshot's zxid). Returns the last zxid and the number of transactions.
+/// Applies the logs after `start` (the snapshot's zxid). Returns the last zxid and the number of transactions. `lost`:
+/// snapshots behind `start` that could not be loaded.
 fn replay(
     logs: &[NamedFile],
     start: Option<Zxid>,
+    lost: &[Zxid],
     options: &RecoveryOptions,
     target: &mut impl RecoveryTarget,
 ) -> Result<(Zxid, u64), RecoveryError> {
@@ -386,9 +402,17 @@ fn replay(
     let mut scan = LogScan::new(logs, from, options.buffer_max);
     let mut order = Order { last: start, allow_gaps: options.allow_gaps };
     let mut replayed = 0;
+    let covered = |before: Zxid, next: Zxid| {
+        let hole = lost.iter().find(|snapshot| before < **snapshot && **snapshot < next);
+        match hole.filter(|_| !options.allow_gaps) {
+            Some(snapshot) => Err(RecoveryError::Lost { snapshot: *snapshot, before }),
+            None => Ok(()),
+        }
+    };
     while let Some((record, path)) = scan.read()? {
         let zxid = record.header.zxid;
         let before = order.last.unwrap_or(Zxid::ZERO);
+        covered(before, zxid)?;
         let (path, offset) = (|| path.to_owned(), record.offset);
         match order.next(&record) {
             Step::Apply => {}
@@ -414,8 +438,10 @@ fn replay(
         replayed += 1;
     }
     // Only now: everything was read, and nothing whole is lost by it.
+    let last = order.last.unwrap_or(Zxid::ZERO);
+    covered(last, Zxid(i64::MAX))?;
     scan.torn().iter().try_for_each(cut_off)?;
-    Ok((order.last.unwrap_or(Zxid::ZERO), replayed))
+    Ok((last, replayed))
 }
 
 /// Takes what a flush left that did not come to its end, so that no other reader stumbles over it, and no later start
