@@ -41,6 +41,11 @@
 //!   ran its clients, pinning took a lone getData's median from 25 to 63 µs.
 //! - A client core wakes the Zab core only when it has sent it something. Waking it after every turn
 //!   cost a getData 20 µs of CPU on both cores together.
+//! - A flush of the log is one write with `RWF_DSYNC`, not a write with an fdatasync linked to it: the kernel gives
+//!   every fsync to a worker thread. 4 KiB took 85 to 90 µs instead of 100 to 150; a lone set's p50 went from 185 to
+//!   162 µs, its CPU from 112 to 85 µs.
+//! - Client cores have rings of 4096 entries: each of the executor's turns looks a timer up among all sockets that
+//!   wait, in a table whose size follows the ring's. 10,000 idle sessions took 15 % of a core with 256 entries.
 //! - The tree's readers are validated by one sequence number for the whole tree (a seqlock), so
 //!   several fields, several nodes and "nothing is there" are consistent at one zxid, and a znode needs
 //!   no version of its own.

@@ -223,9 +223,9 @@ impl fmt::Display for RecoveryError {
             ),
             RecoveryError::Lost { snapshot, before } => write!(
                 f,
-                "the snapshot of {snapshot} cannot be loaded, and the logs do not have what it held behind \
-                 {before}: put a good copy of it in place. A member of an ensemble may start with an empty directory \
-                 instead, and gets everything from the others"
+                "the snapshot of {snapshot} cannot be loaded, and the logs do not have what it held \
+                 behind {before}: put a good copy of it in place. A member of an ensemble may \
+                 start with an empty directory instead, and gets everything from the others"
             ),
             RecoveryError::OutOfOrder { path, offset, before, after } => write!(
                 f,
