@@ -1,5 +1,5 @@
-//! What a machine can do to the member of an ensemble that runs on it: a disk that dies or is full, a clock that jumps,
-//! the identity of another member. Others go on, nothing acknowledged is lost, and the member says what is wrong.
+//! What a machine can do to the member of an ensemble that runs on it: a disk that dies, is full or returns other bytes,
+//! a clock that jumps, the identity of another member. Others go on, nothing acknowledged is lost, and the member says what is wrong.
 //!
 //! Disks need root, `mkfs.ext4` and a loop device, clocks libfaketime; each is skipped loudly without.
 
@@ -129,6 +129,56 @@ fn a_full_disk() {
     });
     judge::all(&ensemble, history, mix.registers, name);
     drop((ensemble, disks));
+}
+
+/// The log file that a server wrote last, and how many bytes of it are not padding.
+fn newest_log(ensemble: &Ensemble, index: usize) -> (std::path::PathBuf, Vec<u8>, usize) {
+    let zxid = |name: &String| i64::from_str_radix(&name["log.".len()..], 16).expect("a zxid");
+    let newest = ensemble.files(index, "log.").into_iter().max_by_key(zxid).expect("a log");
+    let path = ensemble.data_dir(index).join(newest);
+    let bytes = fs::read(&path).expect("the log");
+    let used = bytes.iter().rposition(|byte| *byte != 0).expect("records") + 1;
+    (path, bytes, used)
+}
+
+/// The end of a log is torn: its member goes back to where the log still is whole, and gets the rest from the others.
+/// A log that is wrong in the middle is history that cannot be trusted: its member says so and does not start, and an
+/// empty directory makes it whole again.
+#[test]
+fn a_log_that_is_torn_or_wrong() {
+    let name = "a_log_that_is_torn_or_wrong";
+    if !available(&OURS, name) {
+        return;
+    }
+    let _alone = alone();
+    let seed = seed(name);
+    let mut ensemble = Ensemble::make(name, &OURS, &[], Settings::default());
+    ensemble.start_all();
+    ensemble.wait_all();
+    let mix = Mix::small(seed);
+    let history = load::run(&ensemble.addresses(), &mix, || {
+        sleep(load_time() / 3);
+        let victim = followers(ensemble.wait_all())[0];
+        ensemble.kill(victim);
+        let (path, mut bytes, used) = newest_log(&ensemble, victim);
+        bytes[used - 9..used].fill(0);
+        fs::write(&path, &bytes).expect("the log");
+        ensemble.start(victim);
+        ensemble.wait_all();
+        sleep(load_time() / 3);
+        ensemble.kill(victim);
+        let (path, mut bytes, used) = newest_log(&ensemble, victim);
+        bytes[used / 2] ^= 0x55;
+        fs::write(&path, &bytes).expect("the log");
+        ensemble.start(victim);
+        assert_ne!(ensemble.wait_end(victim), Some(0), "it serves what it cannot trust");
+        assert!(ensemble.logs(victim).contains("is damaged at offset"), "the reason is not told");
+        ensemble.wipe(victim);
+        ensemble.start(victim);
+        ensemble.wait_all();
+        sleep(load_time() / 3);
+    });
+    judge::all(&ensemble, history, mix.registers, name);
 }
 
 /// Where Debian puts it.
