@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let quorum = Quorum::Majority(vec![Sid(1), Sid(2), Sid(3)]);
     let known = quorum.voters().to_vec();
-    let mut links = Links::new(Sid(2), "127.0.0.1:3888".to_owned(), known, 1000);
+    let mut links = Links::new(Sid(2), vec!["127.0.0.1:3888".to_owned()], known, 1000);
     let mut election = election(&quorum);
     let (mut effects, mut votes) = (Vec::new(), Vec::new());
     election.look(0, InitialVote { zxid: Zxid(5), peer_epoch: 1 }, &mut votes);
