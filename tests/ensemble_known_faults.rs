@@ -121,51 +121,64 @@ fn come_back(ensemble: &mut Ensemble, name: &str, writes_meanwhile: usize, our_w
     }
 }
 
-/// TRUNC-1: a snapshot holds what TRUNC takes away. Java loads that snapshot again and has it back.
-fn trunc_1(name: &str, others: Kind, former: Kind) {
+/// A leader logs a write alone, and comes back as the learner of the others.
+fn former_leader(name: &str, others: Kind, former: Kind, case: &Case) {
     if !available(&[others, former, Apache39], name) {
         return;
     }
     let _alone = alone();
-    let mut ensemble = ensemble(name, others, former, "");
+    let mut ensemble = ensemble(name, others, former, case.extra);
     start_led_by_the_last(&mut ensemble);
     write(&ensemble, 0, "/before", 20);
     leave_an_unheard_tail(&mut ensemble);
-    snapshot_with_the_tail(&mut ensemble);
-    come_back(&mut ensemble, name, 0, "Trunc 0x");
+    if case.tail_in_snapshot {
+        snapshot_with_the_tail(&mut ensemble);
+    }
+    come_back(&mut ensemble, name, case.writes_meanwhile, case.our_way);
 }
+
+struct Case {
+    extra: &'static str,
+    tail_in_snapshot: bool,
+    writes_meanwhile: usize,
+    /// What our learner logs of the way it went.
+    our_way: &'static str,
+}
+
+/// A snapshot holds what TRUNC takes away. Java loads that snapshot again and has it back.
+const TRUNC_1: Case =
+    Case { extra: "", tail_in_snapshot: true, writes_meanwhile: 0, our_way: "Trunc 0x" };
+
+/// What follows a TRUNC is applied by a Java learner, but not logged.
+const TRUNC_2: Case =
+    Case { extra: "", tail_in_snapshot: false, writes_meanwhile: 30, our_way: " from the leader" };
+
+/// The tree that comes is older than what the learner has logged. Java replays its old log over it at the next start.
+const SNAP_BELOW_LOG: Case = Case {
+    extra: "forceSnapshotSync=true\n",
+    tail_in_snapshot: false,
+    writes_meanwhile: 0,
+    our_way: "Snap 0x",
+};
 
 #[test]
 fn trunc_1_ours_learns() {
-    trunc_1("trunc_1_ours_learns", Apache39, subject());
+    former_leader("trunc_1_ours_learns", Apache39, subject(), &TRUNC_1);
 }
 
 #[test]
 fn trunc_1_ours_leads() {
-    trunc_1("trunc_1_ours_leads", subject(), Apache39);
-}
-
-/// TRUNC-2: what follows a TRUNC is applied by a Java learner, but not logged.
-fn trunc_2(name: &str, others: Kind, former: Kind) {
-    if !available(&[others, former], name) {
-        return;
-    }
-    let _alone = alone();
-    let mut ensemble = ensemble(name, others, former, "");
-    start_led_by_the_last(&mut ensemble);
-    write(&ensemble, 0, "/before", 20);
-    leave_an_unheard_tail(&mut ensemble);
-    come_back(&mut ensemble, name, 30, " from the leader");
+    former_leader("trunc_1_ours_leads", subject(), Apache39, &TRUNC_1);
 }
 
 #[test]
 fn trunc_2_ours_learns() {
-    trunc_2("trunc_2_ours_learns", Apache39, subject());
+    former_leader("trunc_2_ours_learns", Apache39, subject(), &TRUNC_2);
 }
 
 #[test]
 fn trunc_2_ours_leads() {
-    trunc_2("trunc_2_ours_leads", subject(), Apache39);
+    former_leader("trunc_2_ours_leads", subject(), Apache39, &TRUNC_2);
 }
 
 /// TRUNC-3: the learner came by SNAP, so the zxid that it is cut to is not in its log, only what comes behind it. Java
@@ -211,28 +224,14 @@ fn trunc_3_ours_leads() {
     trunc_3("trunc_3_ours_leads", subject(), Apache39);
 }
 
-/// SNAP-below-log: the tree that comes is older than what the learner has logged. Java replays its old log over it at
-/// the next start.
-fn snap_below_log(name: &str, others: Kind, former: Kind) {
-    if !available(&[others, former], name) {
-        return;
-    }
-    let _alone = alone();
-    let mut ensemble = ensemble(name, others, former, "forceSnapshotSync=true\n");
-    start_led_by_the_last(&mut ensemble);
-    write(&ensemble, 0, "/before", 20);
-    leave_an_unheard_tail(&mut ensemble);
-    come_back(&mut ensemble, name, 0, "Snap 0x");
-}
-
 #[test]
 fn snap_below_log_ours_learns() {
-    snap_below_log("snap_below_log_ours_learns", Apache39, subject());
+    former_leader("snap_below_log_ours_learns", Apache39, subject(), &SNAP_BELOW_LOG);
 }
 
 #[test]
 fn snap_below_log_ours_leads() {
-    snap_below_log("snap_below_log_ours_leads", subject(), Apache39);
+    former_leader("snap_below_log_ours_leads", subject(), Apache39, &SNAP_BELOW_LOG);
 }
 
 /// Requests that do not decode, to every server. A Java leader gives the zxid before once more for each: all writes
