@@ -114,8 +114,6 @@ pub(super) struct Core {
     pub heard_everything: bool,
     /// A voter that could not be led has accepted this epoch: the next one that this server leads lies above it.
     pub epoch_floor: i64,
-    /// The own history could not be cut: the next leader is told that there is none, and sends everything.
-    pub claim_nothing: bool,
 }
 
 impl Core {

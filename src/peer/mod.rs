@@ -148,7 +148,6 @@ impl Peer {
                 looking_since: 0,
                 role_since: 0,
                 unavailable_since: 0,
-                claim_nothing: false,
                 epoch_floor: 0,
                 heard_everything: true,
             },

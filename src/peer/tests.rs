@@ -13,13 +13,19 @@ use crate::pipeline::prep::PrepOptions;
 use crate::session::SessionTracker;
 use crate::tree::{OwnerOptions, Tree, TreeWriter};
 use crate::wire::acl::OPEN_ACL_UNSAFE;
+use crate::wire::quorum_packet::{PacketType, QuorumPacket};
 use crate::wire::{ErrorCode, JuteWrite, OpCode};
 use crate::zab::Quorum;
 use crate::zab::liveness::Limits;
 
-/// Only what a server on its own asks for is answered.
+/// Only what a server on its own asks for is answered, and what a learner does that cannot be cut.
 #[derive(Default)]
 struct Memory {
+    /// Links dialled and not closed since, of how many.
+    open_links: Vec<LinkId>,
+    dialled: u64,
+    /// What the links were given.
+    sent: Vec<(LinkId, Vec<u8>)>,
     appended: Zxid,
     records: usize,
     due: bool,
@@ -40,29 +46,33 @@ impl Host for Memory {
         Ok(())
     }
     fn log_idle(&self) -> bool { true }
-    fn truncate(&mut self, _: Zxid) -> Result<bool, Fatal> { no() }
+    fn truncate(&mut self, _: Zxid) -> Result<bool, Fatal> { Ok(false) }
     fn reload(&mut self) -> Result<Recovered, Fatal> { no() }
     fn read_log(&mut self, _: Zxid, _: Zxid) -> Option<Vec<Proposal>> { no() }
-    fn write_epoch(&mut self, _: EpochFile, _: i64) -> Result<(), Fatal> { no() }
+    fn write_epoch(&mut self, _: EpochFile, _: i64) -> Result<(), Fatal> { Ok(()) }
     fn snapshot_due(&mut self) -> bool { std::mem::take(&mut self.due) }
     fn write_snapshot(&mut self, source: Source) {
         self.snapshots.push(source.sessions.iter().map(|(id, _)| *id).collect());
     }
     fn give_up_snapshot(&mut self) { no() }
-    fn begin_received_snapshot(&mut self, _: Zxid) -> Result<(), Fatal> { no() }
+    fn begin_received_snapshot(&mut self, _: Zxid) -> Result<(), Fatal> { Ok(()) }
     fn received_snapshot_bytes(&mut self, _: &[u8]) -> Result<(), Fatal> { no() }
     fn adopt_received_snapshot(&mut self, _: Zxid) { no() }
-    fn abandon_received_snapshot(&mut self) { no() }
+    fn abandon_received_snapshot(&mut self) {}
     fn send_vote(&mut self, _: Sid, _: Vec<u8>) { no() }
     fn connect_all_voters(&mut self) { no() }
     fn votes_delivered(&self) -> bool { no() }
     fn accept_learners(&mut self, _: bool) { no() }
-    fn dial(&mut self, _: Sid) -> LinkId { no() }
-    fn send(&mut self, _: LinkId, _: &[u8]) { no() }
+    fn dial(&mut self, _: Sid) -> LinkId {
+        self.dialled += 1;
+        self.open_links.push(LinkId(self.dialled));
+        LinkId(self.dialled)
+    }
+    fn send(&mut self, link: LinkId, bytes: &[u8]) { self.sent.push((link, bytes.to_vec())); }
     fn send_shared(&mut self, _: LinkId, _: &Arc<Vec<u8>>, _: Range<usize>) { no() }
     fn stream_snapshot(&mut self, _: LinkId, _: Source) { no() }
-    fn set_read_timeout(&mut self, _: LinkId, _: MonoMs) { no() }
-    fn close(&mut self, _: LinkId) { no() }
+    fn set_read_timeout(&mut self, _: LinkId, _: MonoMs) {}
+    fn close(&mut self, link: LinkId) { self.open_links.retain(|open| *open != link); }
     fn shards_have_room(&self) -> bool { true }
     fn to_shards(&mut self, batch: &Arc<CommitBatch>) { self.batches.push(batch.clone()); }
     fn control_shards(&mut self, _: ToShard) {}
@@ -283,4 +293,72 @@ fn counts_begin_anew_when_asked_to() {
     let counts = rig.peer.counts();
     assert_eq!((counts.propagation.tally.count, counts.prep.changes_queued), (0, 0));
     assert_eq!((counts.written.iter().count(), rig.peer.status(false).applied), (0, 0));
+}
+
+/// A server with a transaction, which has just been told to follow server 2.
+fn follower() -> Rig {
+    let mut rig = Rig::new();
+    rig.open();
+    let learner = Learner::new(&rig.peer.core, &mut rig.host, Sid(2));
+    rig.peer.role = Role::Learning(Box::new(learner));
+    rig
+}
+
+/// The leader of epoch 1 answers a new link up to the learner's ACKEPOCH, which is returned: its zxid and its epoch.
+fn acknowledged_epoch(rig: &mut Rig, link: LinkId) -> (Zxid, i32) {
+    rig.peer.link_up(&mut rig.host, link);
+    rig.turn();
+    hear(rig, link, PacketType::LeaderInfo, Zxid(1 << 32), Some(&0x10000_i32.to_be_bytes()));
+    let (_, bytes) = rig.host.sent.pop().expect("an answer");
+    let (packet, _) = QuorumPacket::decode(&bytes, 1 << 20).expect("sound").expect("whole");
+    assert_eq!(packet.kind, PacketType::AckEpoch);
+    let epoch = packet.data.and_then(|data| Some(i32::from_be_bytes(*data.first_chunk()?)));
+    (packet.zxid, epoch.expect("an epoch"))
+}
+
+fn hear(rig: &mut Rig, link: LinkId, kind: PacketType, zxid: Zxid, data: Option<&[u8]>) {
+    let mut bytes = Vec::new();
+    QuorumPacket { kind, zxid, data, authinfo: None }.encode(&mut bytes);
+    if kind == PacketType::Trunc {
+        // What follows belongs to this link and must not be taken for the next one's.
+        QuorumPacket::bare(PacketType::NewLeader, Zxid(1 << 32)).encode(&mut bytes);
+    }
+    rig.peer.link_input(&mut rig.host, link, &bytes).expect("no failure of the disk");
+    rig.turn();
+}
+
+/// To leave would need an election that may find no quorum: where a majority claims nothing, no epoch begins.
+#[test]
+fn a_history_that_cannot_be_cut_is_asked_for_whole_in_the_same_epoch() {
+    let mut rig = follower();
+    let [first] = rig.host.open_links[..] else { panic!("one link") };
+    assert_eq!(acknowledged_epoch(&mut rig, first), (Zxid(1), 0), "the own history, a promise");
+    hear(&mut rig, first, PacketType::Trunc, Zxid(0), None);
+    assert!(!rig.peer.is_looking(), "the role is kept");
+    let [second] = rig.host.open_links[..] else { panic!("one link") };
+    assert_ne!(first, second);
+    assert_eq!(acknowledged_epoch(&mut rig, second), (Zxid::NONE, -1), "nothing, no promise");
+    hear(&mut rig, second, PacketType::Snap, Zxid(5), None);
+    assert!(!rig.peer.is_looking(), "a tree is taken");
+    assert_eq!(rig.host.open_links, [second]);
+
+    // The next leader hears the truth again.
+    rig.peer.link_down(&mut rig.host, second, "gone").expect("no failure of the disk");
+    assert!(rig.peer.is_looking());
+    let learner = Learner::new(&rig.peer.core, &mut rig.host, Sid(3));
+    rig.peer.role = Role::Learning(Box::new(learner));
+    let third = *rig.host.open_links.last().expect("a link");
+    assert_eq!(acknowledged_epoch(&mut rig, third), (Zxid(1), -1));
+}
+
+#[test]
+fn no_diff_is_taken_where_the_whole_tree_is_needed() {
+    for kind in [PacketType::Diff, PacketType::Trunc] {
+        let mut rig = follower();
+        acknowledged_epoch(&mut rig, LinkId(1));
+        hear(&mut rig, LinkId(1), PacketType::Trunc, Zxid(0), None);
+        acknowledged_epoch(&mut rig, LinkId(2));
+        hear(&mut rig, LinkId(2), kind, Zxid(7), None);
+        assert!(rig.peer.is_looking(), "{kind:?}: what must be cut would stay");
+    }
 }

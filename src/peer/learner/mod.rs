@@ -73,6 +73,8 @@ pub(super) struct Learner {
     leader: Sid,
     link: LinkId,
     stage: Stage,
+    /// The own history cannot be cut to what the leader has: it is told that there is none, so that it sends all.
+    claims_nothing: bool,
     /// The leader's epoch, once it has said it.
     epoch: i64,
     /// The leader is one of ours.
@@ -112,6 +114,7 @@ impl Learner {
             leader,
             link,
             stage: Stage::Dialling { tries: 1, retry_at: None },
+            claims_nothing: false,
             epoch: -1,
             ringkeeper: false,
             received: None,
@@ -198,7 +201,7 @@ impl Learner {
         host: &mut dyn Host,
         bytes: &[u8],
     ) -> Result<usize, Leave> {
-        let mut taken = 0;
+        let (mut taken, link) = (0, self.link);
         loop {
             let rest = &bytes[taken..];
             if matches!(self.stage, Stage::Truncating { .. }) {
@@ -222,6 +225,9 @@ impl Learner {
                 Ok(Some((packet, length))) => {
                     taken += length;
                     self.packet(core, host, &packet)?;
+                    if self.link != link {
+                        return Ok(bytes.len());
+                    }
                 }
                 Ok(None) => return Ok(taken),
                 Err(error) => {
@@ -274,8 +280,9 @@ impl Learner {
     }
 
     fn acknowledge_epoch(&mut self, core: &Core, current_epoch: i32) {
-        let (last, current_epoch) = match core.claim_nothing {
-            true => (Zxid::ZERO, -1),
+        let (last, current_epoch) = match self.claims_nothing {
+            // Below every zxid: none but a SNAP brings it up to date.
+            true => (Zxid::NONE, -1),
             false => (core.db.last(), current_epoch),
         };
         self.put(PacketType::AckEpoch, last, Some(&current_epoch.to_be_bytes()));

@@ -25,6 +25,10 @@ impl Learner {
             core.db.last()
         );
         match packet.kind {
+            PacketType::Diff if self.claims_nothing => {
+                // It would leave what must be cut.
+                return Err(Leave::role("a DIFF where the whole tree is needed".to_owned()));
+            }
             PacketType::Diff => self.stage = Stage::Synchronising,
             PacketType::Trunc => {
                 self.stage = Stage::Truncating { to: zxid };
@@ -41,7 +45,6 @@ impl Learner {
                 return Err(Leave::role(format!("a {kind:?} where DIFF, TRUNC or SNAP is due")));
             }
         }
-        core.claim_nothing = false;
         Ok(())
     }
 
@@ -51,20 +54,32 @@ impl Learner {
             return Ok(());
         }
         if to < Zxid::ZERO || !host.truncate(to)? {
-            // No snapshot is left from before: everything is asked for at the next try.
-            core.claim_nothing = true;
-            return Err(Leave::role(format!("the own history cannot be cut after {to}")));
+            if self.claims_nothing {
+                return Err(Leave::role(format!("a TRUNC to {to} where the whole tree is needed")));
+            }
+            tracing::info!("no snapshot is left from before {to}: asking for the whole tree");
+            self.claims_nothing = true;
+            self.dial_again(core, host);
+            return Ok(());
         }
         core.adopt(host.reload()?);
         if core.db.last() != to {
-            // A leader that cuts over epochs may name what this server never had: it learns where it is now.
-            return Err(Leave::role(format!(
-                "cut after {to}, the own history ends at {}",
-                core.db.last()
-            )));
+            // A leader that cuts over epochs may name what this server never had: it is told where this one is now.
+            tracing::info!("cut after {to}, the own history ends at {}", core.db.last());
+            self.dial_again(core, host);
+            return Ok(());
         }
         self.stage = Stage::Synchronising;
         Ok(())
+    }
+
+    /// Begins anew with the same leader, which is told another end of the own history. The role is kept: the leader has
+    /// the promises that its epoch needs and lacks nothing but this server's history. To leave would need an election,
+    /// and an ACKEPOCH that claims nothing counts for no epoch: where a majority claims nothing none would ever begin.
+    fn dial_again(&mut self, core: &Core, host: &mut dyn Host) {
+        host.close(self.link);
+        let claims_nothing = self.claims_nothing;
+        *self = Learner { claims_nothing, ..Learner::new(core, host, self.leader) };
     }
 
     /// The stream has ended; its tree waits for NEWLEADER.
