@@ -23,7 +23,7 @@ use crate::wire::snapshot_format::NodeRecord;
 use crate::wire::{AclList, Reader};
 
 /// Snapshots are written no faster than this, so that the log's flushes keep the disk.
-const SNAPSHOT_BYTES_PER_S: u64 = 96 << 20;
+const SNAPSHOT_BYTES_PER_S: u64 = 32 << 20;
 
 /// Sessions named by ephemerals alone get this long to come back, in ticks.
 const ORPHAN_TICKS: i32 = 2;

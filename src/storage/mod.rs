@@ -25,6 +25,7 @@ pub mod log_scan;
 pub mod log_segment;
 pub mod os;
 pub mod purge;
+mod quiet_file;
 pub mod received;
 pub mod recovery;
 pub mod snapshot;

@@ -14,19 +14,21 @@ use std::path::PathBuf;
 use simd_adler32::Adler32;
 
 use super::layout::{DataLayout, PRIVATE_PREFIX, snapshot_name};
+use super::quiet_file::QuietFile;
 use super::snapshot_codec::Compression;
 use super::{os, truncate};
 use crate::base::Zxid;
 use crate::wire::snapshot_format::{DigestSection, Trailer, encode_header};
 
-/// Bytes gathered before they are written.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes gathered before they are written and pushed to the disk: a single flush at the end would hold up the flushes
+/// of everybody on the disk for as long as it takes.
+const CHUNK_BYTES: usize = 512 << 10;
 
 /// Being written. Dropped unfinished it leaves a passing file, which the next start sweeps.
 pub struct ReceivedSnapshot {
     zxid: Zxid,
     passing: PathBuf,
-    file: File,
+    file: QuietFile,
     sum: Adler32,
     chunk: Vec<u8>,
 }
@@ -40,7 +42,7 @@ impl std::fmt::Debug for ReceivedSnapshot {
 impl ReceivedSnapshot {
     pub fn begin(layout: &DataLayout, zxid: Zxid) -> io::Result<ReceivedSnapshot> {
         let passing = layout.snap_dir.join(format!("{PRIVATE_PREFIX}snapshot.received"));
-        let file = File::create(&passing)?;
+        let file = QuietFile::new(File::create(&passing)?, CHUNK_BYTES as u64);
         let mut chunk = Vec::with_capacity(2 * CHUNK_BYTES);
         encode_header(&mut chunk);
         Ok(ReceivedSnapshot { zxid, passing, file, sum: Adler32::new(), chunk })
@@ -75,7 +77,7 @@ impl ReceivedSnapshot {
         let trailer = Trailer { digest, last_zxid: zxid_section.then_some(last) };
         trailer.encode(&mut self.chunk, &mut self.sum);
         self.file.write_all(&self.chunk)?;
-        self.file.sync_all()?;
+        self.file.sync()?;
         truncate::cut_logs(layout, self.zxid, buffer_max).map_err(io::Error::other)?;
         let path = layout.snap_dir.join(snapshot_name(self.zxid, Compression::Plain));
         fs::rename(&self.passing, &path)?;

@@ -4,7 +4,7 @@
 //! replay from the next one repairs the rest. Always a passing name, fsync, rename, fsync of the directory: a crash
 //! never costs an older snapshot of the same name, as writing in place does.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -14,6 +14,7 @@ use simd_adler32::Adler32;
 
 use super::layout::{PRIVATE_PREFIX, snapshot_name};
 use super::os;
+use super::quiet_file::QuietFile;
 use super::snapshot_codec::{Compression, Encoder};
 use crate::base::{SessionId, Zxid};
 use crate::wire::JuteWrite;
@@ -23,11 +24,11 @@ use crate::wire::snapshot_format::{
 
 /// Nodes asked of the source at once.
 const CHUNK_NODES: usize = 512;
-/// Bytes gathered before they are checksummed and written.
-const CHUNK_BYTES: usize = 256 << 10;
-/// Dirty bytes of the file before they are pushed to the disk; what was pushed before is then awaited. A flush of the
-/// log finds at most two of these before it in the disk's queue.
-const WRITE_OUT_BYTES: u64 = 512 << 10;
+/// Bytes gathered before they are checksummed and written, and written before they are pushed to the disk: what a flush
+/// of the log may have to wait for.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Bytes gathered before they are sent to a learner.
+const STREAM_CHUNK_BYTES: usize = 256 << 10;
 
 /// What a snapshot is taken from. Everything must be captured in the order of the methods: zxid, sessions, ACLs,
 /// then nodes; a node's ACL that came later than the map is legal.
@@ -122,17 +123,15 @@ fn write_file(
     options: &SnapshotOptions,
 ) -> io::Result<(u64, u64)> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(temp)?;
-    let mut quiet = QuietFile { file, at: 0, pushed: 0 };
+    let mut quiet = QuietFile::new(file, CHUNK_BYTES as u64);
     let bytes = write_to(&mut quiet, source, options)?;
-    quiet.file.sync_all()?;
-    os::drop_cache(&quiet.file, 0, 0);
-    Ok((bytes, quiet.at))
+    Ok((bytes, quiet.sync()?))
 }
 
 /// Writes the tree as a learner gets it behind a SNAP: no header, no seals (reference: zab 6).
 pub fn stream(out: &mut impl Write, source: &mut dyn SnapshotSource) -> io::Result<()> {
-    let mut chunk = new_chunk();
-    put_tree(&mut chunk, source, |bytes| out.write_all(bytes))?;
+    let mut chunk = Vec::new();
+    put_tree(&mut chunk, STREAM_CHUNK_BYTES, source, |bytes| out.write_all(bytes))?;
     chunk.put_buffer(Some(SNAP_SIGNATURE));
     out.write_all(&chunk)
 }
@@ -144,20 +143,19 @@ fn refuse_given_up(source: &dyn SnapshotSource) -> io::Result<()> {
     }
 }
 
-fn new_chunk() -> Vec<u8> {
-    Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4)
-}
-
-/// Sessions, ACLs, nodes and their end, behind what `chunk` holds. Full chunks are given to `put`; the last one stays.
+/// Sessions, ACLs, nodes and their end, behind what `chunk` holds. Chunks that are full with `chunk_bytes` are given to
+/// `put`; the last one stays.
 fn put_tree(
     chunk: &mut Vec<u8>,
+    chunk_bytes: usize,
     source: &mut dyn SnapshotSource,
     mut put: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
+    chunk.reserve(chunk_bytes + chunk_bytes / 4);
     encode_sessions(chunk, source.sessions());
     encode_acls(chunk, source.acls());
     while source.next_chunk(CHUNK_NODES, chunk) {
-        if chunk.len() >= CHUNK_BYTES {
+        if chunk.len() >= chunk_bytes {
             put(chunk)?;
             chunk.clear();
         }
@@ -179,9 +177,9 @@ pub fn write_to(
         bytes: 0,
         pace: Pace::new(options.rate_limit_bytes_per_s),
     };
-    let mut chunk = new_chunk();
+    let mut chunk = Vec::new();
     encode_header(&mut chunk);
-    put_tree(&mut chunk, source, |bytes| out.put(bytes))?;
+    put_tree(&mut chunk, CHUNK_BYTES, source, |bytes| out.put(bytes))?;
     out.put(&chunk)?;
     chunk.clear();
     let (last_zxid, digest) = source.end_state();
@@ -239,35 +237,5 @@ impl Pace {
         }
         let due = Duration::from_secs_f64(bytes as f64 / self.bytes_per_s as f64);
         thread::sleep(due.saturating_sub(self.started.elapsed()));
-    }
-}
-
-/// A file whose dirty part of the page cache stays small: one large writeback at the end would hold up the log's
-/// fsyncs on the same disk for as long as it takes.
-struct QuietFile {
-    file: File,
-    at: u64,
-    /// Up to here writing out has been started.
-    pushed: u64,
-}
-
-impl Write for QuietFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?;
-        self.at += n as u64;
-        if self.at - self.pushed >= WRITE_OUT_BYTES {
-            os::write_out(&self.file, self.pushed, self.at - self.pushed, false)?;
-            let before = self.pushed.saturating_sub(WRITE_OUT_BYTES);
-            if before < self.pushed {
-                os::write_out(&self.file, before, self.pushed - before, true)?;
-                os::drop_cache(&self.file, 0, self.pushed);
-            }
-            self.pushed = self.at;
-        }
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
 
 use super::output::{Flight, Output};
@@ -221,7 +221,10 @@ impl Connection {
         let flight = self.sending.insert(flight?);
         let message = &raw const flight.message;
         let flags = libc::MSG_NOSIGNAL as u32;
-        Some(opcode::SendMsg::new(types::Fd(fd), message).flags(flags).build())
+        let entry = opcode::SendMsg::new(types::Fd(fd), message).flags(flags).build();
+        // Large pieces without end: copying them is left to the kernel's workers, this core has clients that wait.
+        let streaming = self.output.has_stream();
+        Some(if streaming { entry.flags(Flags::ASYNC) } else { entry })
     }
 
     pub fn sent(&mut self, res: i32) -> Doing {
