@@ -25,7 +25,7 @@ use ringkeeper::wire::OpCode;
 use support::bodies;
 use support::client::Session;
 use support::server::{Kind, Server, available};
-use writer::Writer;
+use writer::{Sequence, Writer};
 
 const WRITERS: usize = 4;
 
@@ -130,12 +130,15 @@ fn acknowledged_writes_survive_kills() {
         let mut checker = Session::open(server.port, WRITER_TIMEOUT_MS).expect("a session");
         doomed.check(server.port, round, &mut checker);
         let last = checker.call(OpCode::Ping, &[]).expect("a ping").header.zxid.0;
-        let mut acknowledged = 0;
         for writer in &mut writers {
             writer.resume(server.port);
-            acknowledged += writer.check(&mut checker, last);
         }
-        writer::check_sequence(&mut checker, &writers);
+        let sequence = Sequence::read(&mut checker);
+        let mut acknowledged = 0;
+        for writer in &mut writers {
+            acknowledged += writer.check(&mut checker, last, &sequence);
+        }
+        sequence.check(&writers);
         support::say(&format!(
             "crash: round {round}: killed after {} ms, {acknowledged} acknowledged, all there",
             load.as_millis()

@@ -1,4 +1,5 @@
-//! The ground floor: identifiers, time values, limits, samples, a generational slab and a seeded generator.
+//! The ground floor: identifiers, time values, limits, samples, a generational slab, a seeded generator, and the parts
+//! of lock-free code.
 //!
 //! Nothing here does IO, reads a clock or knows about another room.
 
@@ -7,6 +8,7 @@ pub mod limits;
 pub mod planted;
 pub mod prng;
 pub mod slab;
+pub mod sync;
 pub mod tally;
 pub mod time;
 

@@ -3,20 +3,19 @@
 
 use super::body::Access;
 use super::chunks::Chunks;
+use crate::base::sync::{AtomicPtr, Ordering, SMALL, epoch, memory};
 use crate::wire::acl::{OPEN_ACL_UNSAFE, perms};
 use crate::wire::{AclList, Reader};
-use crossbeam::epoch;
 use std::collections::HashMap;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The disk id of nodes that have a null ACL in Java: read as `world:anyone` with all permissions,
 /// never listed.
 pub const OPEN_ACL_ID: i64 = -1;
 /// Index of the built-in open list.
 pub(super) const OPEN_ACL_INDEX: u32 = 0;
-const ACLS_MAX: u32 = 1 << 28;
+const ACLS_MAX: u32 = if SMALL { 1 << 17 } else { 1 << 28 };
 
 /// A list in the cache. Immutable; what it says stays true for whoever holds it.
 #[derive(PartialEq, Eq, Debug)]
@@ -84,7 +83,9 @@ impl AclTable {
         // Acquire pairs with the release in `put`.
         let acl = self.entries.at(index)?.load(Ordering::Acquire);
         // SAFETY: by `Access` it is not dropped during 'g; null is excluded by `as_ref`.
-        unsafe { acl.as_ref() }
+        let acl = unsafe { acl.as_ref() }?;
+        memory::seen(acl);
+        Some(acl)
     }
 
     /// Writer only: a handle on the entry.
@@ -101,6 +102,7 @@ impl AclTable {
 
     fn put(&self, index: u32, acl: Acl) {
         let acl = Arc::into_raw(Arc::new(acl)).cast_mut();
+        memory::made(acl);
         let old = self.entries.ensure(index).swap(acl, Ordering::Release);
         assert!(old.is_null(), "ACL entry {index} used twice");
     }
@@ -110,7 +112,13 @@ impl AclTable {
         let old = AtomicPtr::new(entry.swap(ptr::null_mut(), Ordering::Release));
         // SAFETY: gives up the count of `put`, once: the entry is null now. Readers that still look
         // are pinned.
-        unsafe { epoch::pin().defer_unchecked(move || drop(Arc::from_raw(old.into_inner()))) };
+        unsafe {
+            epoch::pin().defer_unchecked(move || {
+                let acl = old.into_inner();
+                memory::gone(acl);
+                drop(Arc::from_raw(acl));
+            });
+        }
     }
 }
 

@@ -8,10 +8,10 @@
 //! Memory of deleted znodes is used again, for blocks of any size once a page is empty, and given
 //! back to the system when the tree is dropped.
 
+use crate::base::sync::{AtomicPtr, Mutex, Ordering, SMALL, memory};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Blocks are multiples of this, so the lowest bits of their addresses are free for a tag.
 const STEP: usize = 4;
@@ -23,7 +23,7 @@ const CLASSES: usize = SMALL_MAX / STEP + 1;
 /// A page of blocks; pages start at multiples of it, so a block's address leads to its page.
 const PAGE: usize = 16 << 10;
 /// The first region; later ones are a quarter of what there is, up to the largest.
-const REGION_MIN: usize = if cfg!(miri) { 4 * PAGE } else { 1 << 20 };
+const REGION_MIN: usize = if SMALL { 4 * PAGE } else { 1 << 20 };
 const REGION_MAX: usize = 64 << 20;
 
 const _: () = assert!(REGION_MIN.is_multiple_of(PAGE) && REGION_MAX.is_multiple_of(PAGE));
@@ -60,6 +60,7 @@ impl HeapMemory {
                 return dealloc(start, large_layout(len));
             }
             let mut next = self.returned.load(Ordering::Relaxed);
+            memory::made(start);
             loop {
                 start.cast::<*mut u8>().write_unaligned(next);
                 // Release: the link is written before the block can be taken.
@@ -197,7 +198,9 @@ impl BlockHeap {
             // SAFETY: blocks on the list are nobody's; each starts with the next one's address, and
             // its page is found by its address because pages are aligned to their size.
             unsafe {
+                memory::seen(start);
                 let next = start.cast::<*mut u8>().read_unaligned();
+                memory::gone(start);
                 self.put_back(start);
                 start = next;
             }

@@ -2,12 +2,11 @@
 //! children, its child vector. Both are reached through tagged pointers and freed through epochs.
 
 use super::block_heap::{BlockHeap, HeapMemory};
-use crossbeam::epoch;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use crate::base::sync::{AtomicI32, AtomicI64, AtomicPtr, AtomicU32, Ordering, epoch, memory};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr, AtomicU32, Ordering};
 
 /// Permission to follow the tree's pointers during `'g`: the thread is pinned to the current epoch,
 /// or is the writer, or the tree is not shared (yet, or any more). What is found stays allocated
@@ -143,6 +142,7 @@ pub(super) fn new_block(
         let to = start.as_ptr();
         ptr::copy_nonoverlapping(name.as_ptr(), to.add(shape.name_at()), name.len());
         ptr::copy_nonoverlapping(bytes.as_ptr(), to.add(shape.data_at()), bytes.len());
+        memory::made(to);
         to
     }
 }
@@ -150,11 +150,13 @@ pub(super) fn new_block(
 impl<'g> Block<'g> {
     fn shape(&self) -> Shape {
         let _ = self.access;
+        memory::seen(self.start.as_ptr());
         // SAFETY: blocks are complete and immutable after publication, and live during 'g.
         unsafe { Shape::read(self.start) }
     }
 
     fn bytes(&self, at: usize, len: usize) -> &'g [u8] {
+        memory::seen(self.start.as_ptr());
         // SAFETY: callers take place and length from the shape, which describes the allocation; the
         // bytes never change during 'g.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(at), len) }
@@ -215,15 +217,15 @@ pub(super) struct Kids<'g> {
 const KIDS_CAPACITY_MIN: u32 = 4;
 
 fn kids_layout(capacity: u32) -> Layout {
-    let size = size_of::<KidsHeader>() + capacity as usize * size_of::<u32>();
+    let size = size_of::<KidsHeader>() + capacity as usize * size_of::<AtomicU32>();
     Layout::from_size_align(size, align_of::<KidsHeader>()).expect("fewer than 2^32 children")
 }
 
 fn new_kids(block: *mut u8, stat: ChildrenStat, capacity: u32) -> *mut u8 {
     let layout = kids_layout(capacity);
-    // SAFETY: the layout fits and is aligned for the header; the rest is zero, valid for atomics.
+    // SAFETY: the layout fits header and entries and is aligned for both.
     unsafe {
-        let start = alloc_zeroed(layout);
+        let start = alloc(layout);
         if start.is_null() {
             handle_alloc_error(layout);
         }
@@ -235,6 +237,11 @@ fn new_kids(block: *mut u8, stat: ChildrenStat, capacity: u32) -> *mut u8 {
             capacity,
         };
         start.cast::<KidsHeader>().write(header);
+        let entries = start.cast::<KidsHeader>().add(1).cast::<AtomicU32>();
+        for nth in 0..capacity as usize {
+            entries.add(nth).write(AtomicU32::new(0));
+        }
+        memory::made(start);
         start
     }
 }
@@ -243,6 +250,7 @@ fn new_kids(block: *mut u8, stat: ChildrenStat, capacity: u32) -> *mut u8 {
 /// `kids` came from `new_kids`, nobody can reach it any more, and it is freed once; the block it
 /// names is not freed.
 unsafe fn free_kids(kids: *mut u8) {
+    memory::gone(kids);
     // SAFETY: the header is valid by the contract and gives back the layout.
     unsafe {
         let capacity = (*kids.cast::<KidsHeader>()).capacity;
@@ -253,6 +261,7 @@ unsafe fn free_kids(kids: *mut u8) {
 impl<'g> Kids<'g> {
     fn header(&self) -> &'g KidsHeader {
         let _ = self.access;
+        memory::seen(self.header.as_ptr());
         // SAFETY: alive during 'g; shared mutation only through atomics.
         unsafe { self.header.as_ref() }
     }
@@ -337,6 +346,7 @@ fn retire_block(memory: &Arc<HeapMemory>, block: *mut u8) {
         epoch::pin().defer_unchecked(move || {
             let start = start;
             let block = NonNull::new_unchecked(start.0);
+            memory::gone(start.0);
             memory.give_back(start.0, Shape::read(block).block_len());
         });
     }

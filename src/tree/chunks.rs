@@ -1,14 +1,14 @@
 //! A growing table that never moves: readers keep using it while the writer adds to it.
 
+use crate::base::sync::{AtomicI32, AtomicI64, AtomicPtr, AtomicU32, Ordering, SMALL};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr, AtomicU32, Ordering};
 
 /// Types for which zero bytes are a valid value and which need no drop.
 ///
 /// # Safety
 /// The implementer promises just that.
-pub(super) unsafe trait Zeroable: Sync {}
+pub(super) unsafe trait Zeroable: Sync + Default {}
 
 // SAFETY: a null pointer is a valid AtomicPtr.
 unsafe impl<T> Zeroable for AtomicPtr<T> {}
@@ -25,6 +25,7 @@ unsafe impl Zeroable for Changed {}
 /// What most znodes never change stands elsewhere, for those that do: the effects of setData and
 /// setACL in [`Changed`], those of children with the child vector.
 #[repr(C)]
+#[derive(Default)]
 pub(super) struct Slot {
     pub(super) czxid: AtomicI64,
     pub(super) ctime: AtomicI64,
@@ -41,10 +42,11 @@ pub(super) struct Slot {
     pub(super) body: AtomicPtr<u8>,
 }
 
-const _: () = assert!(size_of::<Slot>() == 40);
+const _: () = assert!(SMALL || size_of::<Slot>() == 40);
 
 /// The status of a znode whose data or ACL was set: 24 bytes, used like a slot's.
 #[repr(C)]
+#[derive(Default)]
 pub(super) struct Changed {
     pub(super) mzxid: AtomicI64,
     pub(super) mtime: AtomicI64,
@@ -52,10 +54,10 @@ pub(super) struct Changed {
     pub(super) aversion: AtomicI32,
 }
 
-const _: () = assert!(size_of::<Changed>() == 24);
+const _: () = assert!(SMALL || size_of::<Changed>() == 24);
 
 /// Entries of the first chunk; the following ones double until they reach [`CHUNK`].
-const FIRST_CHUNK: u32 = 64;
+const FIRST_CHUNK: u32 = if SMALL { 8 } else { 64 };
 /// Entries of every later chunk.
 const CHUNK: u32 = 1 << 16;
 const SMALL_CHUNKS: u32 = CHUNK.ilog2() - FIRST_CHUNK.ilog2() + 1;
@@ -126,7 +128,14 @@ impl<T: Zeroable> Chunks<T> {
             if base.is_null() {
                 handle_alloc_error(layout);
             }
-            self.directory[chunk].store(base.cast(), Ordering::Release);
+            let base = base.cast::<T>();
+            if SMALL {
+                for nth in 0..size {
+                    // SAFETY: room for `size` entries. The model's atomics are more than bytes.
+                    unsafe { base.add(nth).write(T::default()) };
+                }
+            }
+            self.directory[chunk].store(base, Ordering::Release);
         }
         self.at(index).expect("chunk was just made")
     }

@@ -2,12 +2,12 @@
 //! `dump`.
 
 use crate::base::SessionId;
+use crate::base::sync::{AtomicU64, Mutex, MutexGuard, Ordering, SMALL};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
-const SHARDS: usize = 64;
+const SHARDS: usize = if SMALL { 1 } else { 64 };
 
 /// Spreads numbers that this server or its peers chose themselves; nobody attacks with them.
 #[derive(Default)]
@@ -52,7 +52,7 @@ pub(super) struct EphemeralIndex {
 impl Default for EphemeralIndex {
     fn default() -> Self {
         EphemeralIndex {
-            shards: [const { Mutex::new(Shard::with_hasher(NumberHash::new())) }; SHARDS],
+            shards: std::array::from_fn(|_| Mutex::new(Shard::default())),
             len: AtomicU64::new(0),
         }
     }

@@ -1,6 +1,7 @@
 //! The lock between the writer and those readers that gave up on lock-free reading.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::base::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::PoisonError;
 
 /// First come, first served: neither a busy writer nor a crowd of long readers can starve the other
 /// side. A batch of the writer takes it and gives it back across two calls, hence no guard.

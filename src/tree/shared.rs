@@ -3,7 +3,8 @@
 //! A sequence number guards everything. It is odd while the writer works; a reader remembers it,
 //! reads, and keeps what it read only if the number has not moved. All it can meet in between is
 //! stale or mixed values, never freed memory (epochs), never an index out of bounds (checked),
-//! never an endless loop ([`View::torn`]).
+//! never an endless loop ([`View::torn`]). `tests/lock_free.rs` runs this under a model checker: the
+//! orderings here and below suffice, and each is needed.
 
 use super::acl_cache::AclTable;
 use super::block_heap::HeapMemory;
@@ -16,21 +17,22 @@ use super::owner::OwnerOptions;
 use super::path;
 use super::view::View;
 use crate::base::Zxid;
-use crossbeam::epoch;
+use crate::base::sync::{
+    AtomicI64, AtomicU32, AtomicU64, Ordering, SMALL, epoch, fence, spin_loop, yield_now,
+};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Slot of the root; never an entry of the index.
 pub(super) const ROOT_SLOT: u32 = 0;
 /// A tree's limit, in znodes: 40 GiB of slots alone.
-const SLOTS_MAX: u32 = 1 << 30;
+const SLOTS_MAX: u32 = if SMALL { 1 << 17 } else { 1 << 30 };
 /// How often a reader looks at a busy tree before it takes the lock.
-const BUSY_LOOKS_MAX: u32 = 64;
+const BUSY_LOOKS_MAX: u32 = if SMALL { 2 } else { 64 };
 /// How often a reader may read in vain before it takes the lock: a long read among constant writes
 /// must end.
-const TORN_READS_MAX: u32 = 4;
+const TORN_READS_MAX: u32 = if SMALL { 1 } else { 4 };
 /// Looks at a busy tree without giving up the CPU: a batch is often shorter than a context switch.
-const SPINS: u32 = 16;
+const SPINS: u32 = if SMALL { 1 } else { 16 };
 
 /// The data tree. Shared by all cores; only its [`TreeWriter`](super::TreeWriter), on the Zab core,
 /// changes it.
@@ -67,10 +69,9 @@ enum Attempt<R> {
 
 impl Tree {
     pub(super) fn new(options: OwnerOptions, memory: Arc<HeapMemory>) -> Self {
-        let slots_max = if cfg!(miri) { 1 << 17 } else { SLOTS_MAX };
         Tree {
-            slots: Chunks::new(slots_max),
-            changed: Chunks::new(slots_max),
+            slots: Chunks::new(SLOTS_MAX),
+            changed: Chunks::new(SLOTS_MAX),
             slots_used: AtomicU32::new(0),
             index: Index::new(),
             acls: AclTable::new(),
@@ -120,11 +121,11 @@ impl Tree {
                 Attempt::Torn => torn += 1,
                 Attempt::Busy if busy < SPINS => {
                     busy += 1;
-                    std::hint::spin_loop();
+                    spin_loop();
                 }
                 Attempt::Busy => {
                     busy += 1;
-                    std::thread::yield_now();
+                    yield_now();
                 }
             }
         }

@@ -45,7 +45,7 @@ impl TreeWriter {
     pub fn begin_snapshot(&self) -> SnapshotWalk {
         assert!(!self.is_open(), "a snapshot begins between batches");
         let acls = self.acls.handles(&self.tree.acls);
-        let end = self.tree.slots_used.load(std::sync::atomic::Ordering::Relaxed);
+        let end = self.tree.slots_used.load(crate::base::sync::Ordering::Relaxed);
         let resolved = acls.iter().find(|acl| acl.list().is_some());
         SnapshotWalk {
             zxid: self.tree.applied(),

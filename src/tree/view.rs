@@ -6,9 +6,9 @@ use super::chunks::Slot;
 use super::digest;
 use super::owner::NodeType;
 use super::shared::{ROOT_SLOT, Tree};
+use crate::base::sync::Ordering;
 use crate::base::{SessionId, Zxid};
 use crate::wire::{Stat, StatPersisted};
-use std::sync::atomic::Ordering;
 
 /// Steps of a long walk between two looks at the sequence number.
 const STEPS_PER_LOOK: u64 = 256;

@@ -15,11 +15,11 @@ use super::path;
 use super::quota::Quotas;
 use super::shared::{ROOT_SLOT, Tree};
 use super::view::{NodeView, View};
+use crate::base::sync::Ordering::Relaxed;
 use crate::base::{SessionId, WallMs, Zxid};
 use crate::wire::acl::READ_ACL_UNSAFE;
 use crate::wire::{AclList, ErrorCode, Stat, StatPersisted};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// A node to create.
 #[derive(Clone, Copy, Debug)]

@@ -12,6 +12,9 @@ use crate::support::client::{Reply, Session};
 /// Requests on the way at a time.
 const WINDOW: u64 = 24;
 
+/// Reads on the way at a time.
+const READ_WINDOW: usize = 200;
+
 pub struct Writer {
     id: usize,
     session: Session,
@@ -92,11 +95,10 @@ impl Writer {
     }
 
     /// What the server has of this writer.
-    fn observe(&self, checker: &mut Session, last_zxid: i64) -> State {
+    fn observe(&self, checker: &mut Session, last_zxid: i64, sequence: &Sequence) -> State {
         let home = format!("/w{}", self.id);
         let mut state = State::new();
-        for name in children(checker, &home) {
-            let (data, stat) = data(checker, &format!("{home}/{name}"));
+        for (name, data, stat) in children_with_data(checker, &home) {
             if let Some(zxid) = self.zxids.get(&name) {
                 assert_eq!(stat.czxid, *zxid, "{home}/{name}: another zxid than was told");
             }
@@ -105,12 +107,10 @@ impl Writer {
             assert_eq!(stat.ephemeral_owner, owner, "{home}/{name}: owner");
             state.insert(name, data);
         }
-        for name in children(checker, "/seq") {
-            let path = format!("/seq/{name}");
-            let (token, _) = data(checker, &path);
+        for (path, token) in &sequence.0 {
             if token.starts_with(&format!("{}-", self.id)) {
-                if let Some(told) = self.sequential.get(&token) {
-                    assert_eq!(*told, path, "token {token} is under another name than was told");
+                if let Some(told) = self.sequential.get(token) {
+                    assert_eq!(told, path, "token {token} is under another name than was told");
                 }
                 let twice = state.insert(format!("seq:{token}"), token.clone());
                 assert_eq!(twice, None, "token {token} was created twice");
@@ -120,8 +120,8 @@ impl Writer {
     }
 
     /// Compares after a restart and settles what was in doubt; returns how many were acknowledged since the last.
-    pub fn check(&mut self, checker: &mut Session, last_zxid: i64) -> u64 {
-        let got = self.observe(checker, last_zxid);
+    pub fn check(&mut self, checker: &mut Session, last_zxid: i64, sequence: &Sequence) -> u64 {
+        let got = self.observe(checker, last_zxid, sequence);
         let before = self.settled;
         let acknowledged = self.acknowledged - before;
         while self.settled < self.acknowledged {
@@ -163,16 +163,25 @@ impl Writer {
     }
 }
 
-/// No sequential name was given twice, and all are different from each other's by construction of the counter.
-pub fn check_sequence(checker: &mut Session, writers: &[Writer]) {
-    let mut names = BTreeSet::new();
-    for path in writers.iter().flat_map(|writer| writer.sequential.values()) {
-        assert!(names.insert(path.clone()), "{path} was given twice");
+/// The nodes in `/seq`: paths with their tokens.
+pub struct Sequence(Vec<(String, String)>);
+
+impl Sequence {
+    pub fn read(checker: &mut Session) -> Sequence {
+        let nodes = children_with_data(checker, "/seq").into_iter();
+        Sequence(nodes.map(|(name, token, _)| (format!("/seq/{name}"), token)).collect())
     }
-    let there: BTreeSet<String> =
-        children(checker, "/seq").into_iter().map(|name| format!("/seq/{name}")).collect();
-    let lost: Vec<&String> = names.difference(&there).collect();
-    assert!(lost.is_empty(), "acknowledged sequential nodes are gone: {lost:?}");
+
+    /// No sequential name was given twice, and all are different from each other's by construction of the counter.
+    pub fn check(&self, writers: &[Writer]) {
+        let mut names = BTreeSet::new();
+        for path in writers.iter().flat_map(|writer| writer.sequential.values()) {
+            assert!(names.insert(path.clone()), "{path} was given twice");
+        }
+        let there: BTreeSet<String> = self.0.iter().map(|(path, _)| path.clone()).collect();
+        let lost: Vec<&String> = names.difference(&there).collect();
+        assert!(lost.is_empty(), "acknowledged sequential nodes are gone: {lost:?}");
+    }
 }
 
 fn strings(body: &[u8]) -> Vec<String> {
@@ -193,12 +202,24 @@ fn children(session: &mut Session, path: &str) -> Vec<String> {
     strings(&reply.body)
 }
 
-fn data(session: &mut Session, path: &str) -> (String, Stat) {
-    let body = bodies::path_watch(Some(path.as_bytes()), false);
-    let reply = session.call(OpCode::GetData, &body).expect("getData");
-    assert_eq!(reply.header.err, 0, "data of {path}");
-    let mut r = Reader::new(&reply.body);
-    let data = r.buffer().expect("data").unwrap_or_default();
-    let data = String::from_utf8_lossy(data).into_owned();
-    (data, Stat::decode(&mut r).expect("a Stat"))
+/// Name, data and status of every child. Many are asked for at a time: a check that takes longer than the sessions'
+/// timeout ends what it is to check.
+fn children_with_data(session: &mut Session, path: &str) -> Vec<(String, String, Stat)> {
+    let names = children(session, path);
+    let mut nodes = Vec::with_capacity(names.len());
+    for some in names.chunks(READ_WINDOW) {
+        for name in some {
+            let child = format!("{path}/{name}");
+            session.post(OpCode::GetData, &bodies::path_watch(Some(child.as_bytes()), false));
+        }
+        for name in some {
+            let reply = session.reply().expect("getData");
+            assert_eq!(reply.header.err, 0, "data of {path}/{name}");
+            let mut r = Reader::new(&reply.body);
+            let data = r.buffer().expect("data").unwrap_or_default();
+            let data = String::from_utf8_lossy(data).into_owned();
+            nodes.push((name.clone(), data, Stat::decode(&mut r).expect("a Stat")));
+        }
+    }
+    nodes
 }
