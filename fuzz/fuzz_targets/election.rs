@@ -21,7 +21,14 @@ fn election(quorum: &Quorum) -> Election {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = (Question::decode(bytes), Answer::decode(bytes));
+    if let Ok(question) = Question::decode(bytes) {
+        assert_eq!(question.to_bytes(), bytes);
+    }
+    if let Ok(answer) = Answer::decode(bytes) {
+        let mut out = Vec::new();
+        answer.encode(&mut out);
+        assert!(bytes.starts_with(&out));
+    }
     if let Ok(n) = Notification::decode(bytes)
         && n.version == Notification::VERSION
     {

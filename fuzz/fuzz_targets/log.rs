@@ -5,6 +5,7 @@
 #![no_main]
 
 use std::fs;
+use std::path::PathBuf;
 
 use libfuzzer_sys::fuzz_target;
 use ringkeeper::storage::log_scan::{LogFile, ScanError};
@@ -34,7 +35,9 @@ fn build(kind: u8, mut rest: &[u8]) -> Vec<u8> {
 fuzz_target!(|bytes: &[u8]| {
     let Some((&kind, rest)) = bytes.split_first() else { return };
     let content = build(kind, rest);
-    let path = std::env::temp_dir().join(format!("ringkeeper-fuzz-log.{}", std::process::id()));
+    // Under cargo test a directory that it cleans.
+    let temp = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let path = temp.join(format!("ringkeeper-fuzz-log.{}", std::process::id()));
     fs::write(&path, &content).expect("a file to read");
     let file = LogFile::open(&path, PAYLOAD_MAX);
     let memory = RecordReader::new(&content, PAYLOAD_MAX);
