@@ -196,7 +196,7 @@ impl Clients {
                 }
                 Output::Rejected => {
                     if let Some(session) = client.session.take() {
-                        checkers.sessions.rejected(session, now);
+                        checkers.sessions.rejected(session, client.seen, now);
                     }
                 }
                 Output::Reply { xid, zxid, err } => {
