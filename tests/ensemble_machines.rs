@@ -8,6 +8,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::sync::MutexGuard;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -43,6 +44,27 @@ fn on_disks(name: &str) -> Option<(Ensemble, Vec<Disk>)> {
     Some((ensemble, disks))
 }
 
+/// What every test here begins with; `None` when its servers cannot be started.
+fn may_run(name: &str) -> Option<MutexGuard<'static, ()>> {
+    available(&OURS, name).then(alone)
+}
+
+/// Starts the servers, lets clients write all the time while `harm` happens, and judges what they saw. Answers how many
+/// of their sessions have expired too.
+fn under_load(
+    name: &str,
+    mut ensemble: Ensemble,
+    harm: impl FnOnce(&mut Ensemble),
+) -> (Ensemble, usize) {
+    let mix = Mix::small(seed(name));
+    ensemble.start_all();
+    ensemble.wait_all();
+    let history = load::run(&ensemble.addresses(), &mix, || harm(&mut ensemble));
+    let expired = history.expired_sessions;
+    judge::all(&ensemble, history, mix.registers, name);
+    (ensemble, expired)
+}
+
 fn followers(leader: usize) -> Vec<usize> {
     (0..OURS.len()).filter(|index| *index != leader).collect()
 }
@@ -50,16 +72,9 @@ fn followers(leader: usize) -> Vec<usize> {
 #[test]
 fn a_disk_that_dies() {
     let name = "a_disk_that_dies";
-    if !available(&OURS, name) {
-        return;
-    }
-    let _alone = alone();
-    let seed = seed(name);
-    let Some((mut ensemble, disks)) = on_disks(name) else { return };
-    ensemble.start_all();
-    ensemble.wait_all();
-    let mix = Mix::small(seed);
-    let history = load::run(&ensemble.addresses(), &mix, || {
+    let Some(_alone) = may_run(name) else { return };
+    let Some((ensemble, disks)) = on_disks(name) else { return };
+    under_load(name, ensemble, |ensemble| {
         sleep(load_time() / 4);
         for of_the_leader in [true, false] {
             let leader = ensemble.wait_all();
@@ -76,8 +91,6 @@ fn a_disk_that_dies() {
         }
         sleep(load_time() / 4);
     });
-    judge::all(&ensemble, history, mix.registers, name);
-    drop((ensemble, disks));
 }
 
 /// A file that takes all the room there is.
@@ -92,16 +105,9 @@ fn fill(disk: &Disk) -> std::path::PathBuf {
 #[test]
 fn a_full_disk() {
     let name = "a_full_disk";
-    if !available(&OURS, name) {
-        return;
-    }
-    let _alone = alone();
-    let seed = seed(name);
-    let Some((mut ensemble, disks)) = on_disks(name) else { return };
-    ensemble.start_all();
-    ensemble.wait_all();
-    let mix = Mix::small(seed);
-    let history = load::run(&ensemble.addresses(), &mix, || {
+    let Some(_alone) = may_run(name) else { return };
+    let Some((ensemble, disks)) = on_disks(name) else { return };
+    under_load(name, ensemble, |ensemble| {
         let leader = ensemble.wait_all();
         let victim = followers(leader)[0];
         let ballast = fill(&disks[victim]);
@@ -127,8 +133,6 @@ fn a_full_disk() {
         ensemble.wait_all();
         sleep(load_time() / 2);
     });
-    judge::all(&ensemble, history, mix.registers, name);
-    drop((ensemble, disks));
 }
 
 /// The log file that a server wrote last, and how many bytes of it are not padding.
@@ -147,27 +151,20 @@ fn newest_log(ensemble: &Ensemble, index: usize) -> (std::path::PathBuf, Vec<u8>
 #[test]
 fn a_log_that_is_torn_or_wrong() {
     let name = "a_log_that_is_torn_or_wrong";
-    if !available(&OURS, name) {
-        return;
-    }
-    let _alone = alone();
-    let seed = seed(name);
-    let mut ensemble = Ensemble::make(name, &OURS, &[], Settings::default());
-    ensemble.start_all();
-    ensemble.wait_all();
-    let mix = Mix::small(seed);
-    let history = load::run(&ensemble.addresses(), &mix, || {
+    let Some(_alone) = may_run(name) else { return };
+    let ensemble = Ensemble::make(name, &OURS, &[], Settings::default());
+    under_load(name, ensemble, |ensemble| {
         sleep(load_time() / 3);
         let victim = followers(ensemble.wait_all())[0];
         ensemble.kill(victim);
-        let (path, mut bytes, used) = newest_log(&ensemble, victim);
+        let (path, mut bytes, used) = newest_log(ensemble, victim);
         bytes[used - 9..used].fill(0);
         fs::write(&path, &bytes).expect("the log");
         ensemble.start(victim);
         ensemble.wait_all();
         sleep(load_time() / 3);
         ensemble.kill(victim);
-        let (path, mut bytes, used) = newest_log(&ensemble, victim);
+        let (path, mut bytes, used) = newest_log(ensemble, victim);
         bytes[used / 2] ^= 0x55;
         fs::write(&path, &bytes).expect("the log");
         ensemble.start(victim);
@@ -178,7 +175,6 @@ fn a_log_that_is_torn_or_wrong() {
         ensemble.wait_all();
         sleep(load_time() / 3);
     });
-    judge::all(&ensemble, history, mix.registers, name);
 }
 
 /// Where Debian puts it.
@@ -202,14 +198,10 @@ fn wait_until_it_dates(ensemble: &Ensemble, leader: usize, hours: i64) {
 #[test]
 fn clocks_that_jump() {
     let name = "clocks_that_jump";
-    if !available(&OURS, name) {
-        return;
-    }
+    let Some(_alone) = may_run(name) else { return };
     if !Path::new(FAKETIME).exists() {
         return support::skipped(name, "libfaketime is not installed");
     }
-    let _alone = alone();
-    let seed = seed(name);
     let mut ensemble = Ensemble::make(name, &OURS, &[], Settings::default());
     for slot in &mut ensemble.slots {
         let clock = slot.dir.join("clock");
@@ -223,23 +215,21 @@ fn clocks_that_jump() {
         ];
         slot.env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     }
-    ensemble.start_all();
-    let leader = ensemble.wait_all();
-    let mix = Mix::small(seed);
-    let history = load::run(&ensemble.addresses(), &mix, || {
+    let mut leader = 0;
+    let (mut ensemble, expired) = under_load(name, ensemble, |ensemble| {
+        leader = ensemble.wait_all();
         for (index, jump) in [(leader, "+36h"), (leader, "-36h"), (followers(leader)[0], "+36h")] {
             fs::write(ensemble.slots[index].dir.join("clock"), jump).expect("a clock");
             let hours = if jump == "-36h" { -36 } else { 36 };
             if index == leader {
-                wait_until_it_dates(&ensemble, leader, hours);
+                wait_until_it_dates(ensemble, leader, hours);
             }
             // A follower's clock shows nowhere; it is looked up once a second.
             sleep(Duration::from_secs(1) + load_time() / 3);
         }
     });
     assert_eq!(ensemble.wait_all(), leader, "nobody had to be elected anew");
-    assert_eq!(history.expired_sessions, 0, "sessions were lost");
-    judge::all(&ensemble, history, mix.registers, name);
+    assert_eq!(expired, 0, "sessions were lost");
     // A server that comes back into an ensemble whose clocks have gone on differently.
     let back = followers(leader)[1];
     ensemble.kill(back);
@@ -257,16 +247,9 @@ fn clocks_that_jump() {
 #[test]
 fn the_id_of_another() {
     let name = "the_id_of_another";
-    if !available(&OURS, name) {
-        return;
-    }
-    let _alone = alone();
-    let seed = seed(name);
-    let mut ensemble = Ensemble::make(name, &OURS, &[], Settings::default());
-    ensemble.start_all();
-    ensemble.wait_all();
-    let mix = Mix::small(seed);
-    let history = load::run(&ensemble.addresses(), &mix, || {
+    let Some(_alone) = may_run(name) else { return };
+    let ensemble = Ensemble::make(name, &OURS, &[], Settings::default());
+    under_load(name, ensemble, |ensemble| {
         ensemble.stop(0);
         write_id(&ensemble.slots[0].dir, 2);
         ensemble.start(0);
@@ -283,5 +266,4 @@ fn the_id_of_another() {
         ensemble.start(0);
         ensemble.wait_all();
     });
-    judge::all(&ensemble, history, mix.registers, name);
 }

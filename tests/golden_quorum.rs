@@ -14,6 +14,11 @@ use ringkeeper::wire::quorum_packet::{
     put_request, put_touch, touches,
 };
 use ringkeeper::wire::txn::decode_txn;
+use ringkeeper::zab::Quorum;
+use ringkeeper::zab::election::{
+    Election, ElectionEffect, ElectionOptions, FINALIZE_MS, InitialVote,
+};
+use ringkeeper::zab::links::{DIALLED, LinkEffect, Links};
 
 /// `jute.maxbuffer` plus its extra size, both at their defaults.
 const DATA_MAX: usize = 2_097_150;
@@ -306,4 +311,96 @@ fn votes_as_annotated() {
     let (several, _) = read("g-election-multiaddress-small-sid.dialer.bin");
     let addresses = ["127.0.0.1:29021", "127.0.0.2:29021"].map(str::to_owned).to_vec();
     assert_eq!(several, Some(InitialMessage { sid: Sid(1), addresses }));
+}
+
+/// A server of the captured ensemble: its links and its election, which has begun.
+struct Voter {
+    links: Links,
+    election: Election,
+    /// What it has written to the other, and what it has heard.
+    written: Vec<u8>,
+    dialled: usize,
+    heard: Vec<(Sid, Vec<u8>)>,
+}
+
+impl Voter {
+    fn new(me: i64, address: &str, config: &[u8]) -> Voter {
+        let voters = vec![Sid(1), Sid(2)];
+        let election = Election::new(ElectionOptions {
+            me: Sid(me),
+            quorum: Quorum::Majority(voters.clone()),
+            config: config.to_vec(),
+            min_interval_ms: 200,
+            max_interval_ms: 60_000,
+            finalize_ms: FINALIZE_MS,
+        });
+        let links = Links::new(Sid(me), vec![address.to_owned()], voters, 1000);
+        let mut voter =
+            Voter { links, election, written: Vec::new(), dialled: 0, heard: Vec::new() };
+        let mut votes = Vec::new();
+        voter.election.look(0, InitialVote { zxid: Zxid::ZERO, peer_epoch: 0 }, &mut votes);
+        voter.send(votes);
+        voter
+    }
+
+    fn send(&mut self, votes: Vec<ElectionEffect>) {
+        for vote in votes {
+            if let ElectionEffect::Send { to, bytes } = vote {
+                let mut out = Vec::new();
+                self.links.send(to, bytes, &mut out);
+                self.carry(out);
+            }
+        }
+    }
+
+    fn carry(&mut self, effects: Vec<LinkEffect>) {
+        for effect in effects {
+            match effect {
+                LinkEffect::Dial { .. } => self.dialled += 1,
+                LinkEffect::Write { bytes, .. } => self.written.extend_from_slice(&bytes),
+                LinkEffect::Close { conn } => assert!(conn >= DIALLED, "hung up on the other"),
+                LinkEffect::Deliver { from, body } => {
+                    let mut votes = Vec::new();
+                    self.election.receive(1, from, &body, &mut votes);
+                    self.heard.push((from, body));
+                    self.send(votes);
+                }
+            }
+        }
+    }
+
+    fn input(&mut self, bytes: &[u8]) {
+        let mut out = Vec::new();
+        assert_eq!(self.links.bytes(1, bytes, &mut out), bytes.len());
+        self.carry(out);
+    }
+}
+
+/// Server 2 dials server 1 and both vote: each says what Apache's said, byte for byte, when it hears what that heard.
+#[test]
+fn an_election_of_two_replayed() {
+    let dialer = captured("a-election-s2-dials-s1.dialer.bin");
+    let acceptor = captured("a-election-s2-dials-s1.acceptor.bin");
+    let (_, votes) = votes("a-election-s2-dials-s1.dialer.bin", &dialer);
+    let config = votes[0].config.expect("a configuration");
+    let mut two = Voter::new(2, "127.0.0.1:29022", config);
+    let mut out = Vec::new();
+    two.links.dialled(DIALLED, &mut out);
+    two.carry(out);
+    assert_eq!(two.written, dialer);
+
+    let mut one = Voter::new(1, "127.0.0.1:29021", config);
+    let mut out = Vec::new();
+    one.links.accepted(1, 0, &mut out);
+    one.carry(out);
+    one.input(&dialer);
+    assert_eq!(one.heard.iter().map(|(from, _)| *from).collect::<Vec<_>>(), [Sid(2)]);
+    assert_eq!(one.written, acceptor);
+    assert_eq!(one.election.state(), PeerState::Following);
+
+    let mut out = Vec::new();
+    assert_eq!(two.links.bytes(DIALLED, &acceptor, &mut out), acceptor.len());
+    two.carry(out);
+    assert_eq!(two.heard.iter().map(|(from, _)| *from).collect::<Vec<_>>(), [Sid(1); 2]);
+    assert_eq!(two.election.state(), PeerState::Leading);
 }

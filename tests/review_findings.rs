@@ -3,17 +3,13 @@ mod support;
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringkeeper::auth::{Auth, AuthConfig, Identities};
 use ringkeeper::base::{SessionId, Zxid};
-use ringkeeper::pipeline::messages::{ToShard, ToZab};
 use ringkeeper::pipeline::prep::PrepOptions;
-use ringkeeper::pipeline::{CommitBatch, ConnToken, Item};
-use ringkeeper::pipeline::{Mailbox, Outcome, Prep, PrepContext, Wake, Write};
+use ringkeeper::pipeline::{Outcome, Prep, PrepContext, Write};
 use ringkeeper::session::SessionTracker;
-use ringkeeper::shard::{Admission, Links, Shard, ShardCounters, ShardOptions};
 use ringkeeper::tree::{Create, OwnerOptions, TreeWriter};
 use ringkeeper::wire::OpCode;
 use ringkeeper::wire::acl::OPEN_ACL_UNSAFE;
@@ -161,108 +157,4 @@ fn closing_a_session_spares_another_sessions_node_of_the_same_name() {
     };
     let paths: Vec<_> = paths.iter().collect();
     assert!(paths.is_empty(), "session 1 takes session 2's /lock with it: {paths:?}");
-}
-
-struct NoWake;
-impl Wake for NoWake {
-    fn wake(&self) {}
-}
-
-struct NoCommands;
-impl ringkeeper::shard::CommandHandler for NoCommands {
-    fn reads_mask(&self, _: ringkeeper::wire::four_letter::FourLetterWord) -> bool {
-        false
-    }
-    fn start(
-        &self,
-        _: ringkeeper::wire::four_letter::FourLetterWord,
-        _: Option<[u8; 8]>,
-    ) -> Box<dyn ringkeeper::shard::PendingAnswer> {
-        unreachable!()
-    }
-}
-
-/// A client core without a runtime, and its two mailboxes in the hands of the test.
-fn lone_shard(
-    to_zab: Arc<Mailbox<ToZab>>,
-    mailbox: Arc<Mailbox<ToShard>>,
-    epoch: Instant,
-) -> Shard {
-    let links = Links {
-        tree: TreeWriter::new(OwnerOptions::default()).tree().clone(),
-        auth: Arc::new(Auth::new(AuthConfig::default())),
-        to_zab,
-        mailbox,
-        admission: Arc::new(Admission::default()),
-        commands: Arc::new(NoCommands),
-        counters: Arc::new(ShardCounters::default()),
-        epoch,
-    };
-    let options = ShardOptions {
-        max_frame_bytes: 1 << 20,
-        session_timeout_ms_min: 4000,
-        session_timeout_ms_max: 40_000,
-        outstanding_limit: 1000,
-        max_client_cnxns: 0,
-        max_cnxns: 0,
-        sessionless_timeout_ms: 10_000,
-        tcp_keepalive: false,
-        out_bytes_high: 1 << 20,
-        out_bytes_max: 64 << 20,
-        read_chunk_bytes: 64 << 10,
-        throttle: None,
-        eager_acl: false,
-    };
-    Shard::new(0, options, links)
-}
-
-/// A ping behind a write that a slow disk holds up is a sign of life all the same.
-#[test]
-fn pings_behind_a_slow_write_keep_the_session() {
-    let to_zab = Arc::new(Mailbox::<ToZab>::new(64, Box::new(NoWake)));
-    let mailbox = Arc::new(Mailbox::<ToShard>::new(64, Box::new(NoWake)));
-    let epoch = Instant::now();
-    let mut shard = lone_shard(to_zab.clone(), mailbox.clone(), epoch);
-    shard.set_now(epoch);
-    let conn = shard.add_conn("127.0.0.1:1".parse().unwrap());
-    let mut hello = vec![0, 0, 0, 45];
-    hello.extend_from_slice(&[0; 12]);
-    hello.extend_from_slice(&4000i32.to_be_bytes());
-    hello.extend_from_slice(&[0; 8]);
-    hello.extend_from_slice(&16i32.to_be_bytes());
-    hello.extend_from_slice(&[0; 17]);
-    shard.on_bytes(conn, &hello);
-    let items = vec![Item::SessionReady {
-        conn: ConnToken { shard: 0, conn },
-        session: SessionId(9),
-        timeout_ms: 4000,
-        passwd: [0; 16],
-    }];
-    let batch = CommitBatch { items, ..CommitBatch::default() };
-    mailbox.push(ToShard::Committed(Arc::new(batch))).unwrap();
-    shard.on_mailbox();
-    shard.end_turn();
-    let mut write = Vec::new();
-    let body = bodies::create_open("/a", b"", 0);
-    write.extend_from_slice(&(8 + body.len() as i32).to_be_bytes());
-    write.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1]);
-    write.extend_from_slice(&body);
-    shard.on_bytes(conn, &write);
-    shard.end_turn();
-    shard.flush_touches();
-    while to_zab.pop().is_some() {}
-    // The flush hangs; the client pings every third of its timeout.
-    let mut heard = Vec::new();
-    for ms in [1300u64, 2600, 3900, 5200] {
-        shard.set_now(epoch + Duration::from_millis(ms));
-        shard.on_bytes(conn, &[0, 0, 0, 8, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 11]);
-        shard.end_turn();
-        shard.flush_touches();
-        while let Some(message) = to_zab.pop() {
-            if let ToZab::Touches(touches) = message {
-                heard.extend(touches.iter().map(|touch| touch.at));
-            }
-        }
-    }
-    assert_eq!(heard.len(), 4, "touches heard at {heard:?}");
 }

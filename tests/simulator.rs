@@ -16,6 +16,8 @@ mod core;
 mod disk;
 #[path = "simulator/host.rs"]
 mod host;
+#[path = "simulator/image.rs"]
+mod image;
 #[path = "simulator/network.rs"]
 mod network;
 #[cfg(debug_assertions)]
@@ -50,6 +52,10 @@ struct Tally {
     writes: usize,
     reads: u64,
     events: u64,
+    /// Reads of servers without a quorum, and their refusals to write.
+    read_only: [u64; 2],
+    /// Starts from a log whose end was torn.
+    torn: u64,
     leaders: usize,
     roles: Roles,
     ms: i64,
@@ -90,11 +96,13 @@ fn run(seed: u64, seconds: i64) -> Tally {
         world.checkers.end(*sid, peer);
     }
     let roles = roles(&mut world);
-    let checkers = &world.checkers;
+    let (checkers, torn) = (&world.checkers, world.torn_starts);
     Tally {
         writes: checkers.no_lost_write.count(),
         reads: checkers.monotone_reads.reads,
         events: checkers.watch_order.fired,
+        read_only: [checkers.read_only.reads, checkers.read_only.refused],
+        torn,
         leaders: checkers.primary_order.elections(),
         roles,
         ms: world.now,
@@ -132,6 +140,8 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
                 sum.writes += tally.writes;
                 sum.reads += tally.reads;
                 sum.events += tally.events;
+                (0..2).for_each(|n| sum.read_only[n] += tally.read_only[n]);
+                sum.torn += tally.torn;
                 sum.leaders += tally.leaders;
                 sum.ms += tally.ms;
                 (0..6).for_each(|n| sum.roles[n] += tally.roles[n]);
@@ -149,6 +159,10 @@ fn nothing_acknowledged_is_lost_whatever_happens() {
     println!("{sum:?}, {:.2} simulated hours", sum.ms as f64 / 3_600_000.0);
     assert!(sum.leaders > 0 && sum.writes > 0, "nothing happened");
     assert!(sum.reads > 0 && sum.events > 0, "nothing was read");
+    assert!(sum.torn > 0, "no log was torn");
+    // In one of nine seeds, if it lasts for long enough.
+    let few = seeds().count() < 60;
+    assert!(few || sum.read_only.iter().all(|count| *count > 0), "no readers without a quorum");
     assert!(sum.roles.iter().all(|count| *count > 0), "counted nothing of something: {sum:?}");
 }
 

@@ -26,6 +26,10 @@ pub struct PortOptions {
     pub own_quorum: Vec<SocketAddr>,
     pub own_election: Vec<SocketAddr>,
     pub connect_timeout: Duration,
+    /// An election connection is given up when a vote is not acknowledged for so long. Nothing else tells that its
+    /// address is dead: nobody answers votes, and the next one would wait behind those that TCP repeats ever more
+    /// rarely.
+    pub unacknowledged_vote_timeout: Duration,
     /// `zookeeper.tcpKeepAlive`, for all sockets to other servers.
     pub tcp_keepalive: bool,
     /// `electionAlg=0`: votes are datagrams on the quorum ports, and nobody listens on election ports.
@@ -111,6 +115,7 @@ impl Ports {
         match event {
             NetEvent::Accepted { listener, conn, .. } => {
                 if self.election_listeners.contains(&listener) {
+                    net.set_send_timeout(conn, self.options.unacknowledged_vote_timeout);
                     self.by_conn.insert(conn, conn);
                     self.by_link.insert(conn, conn);
                     self.links.accepted(conn, now, &mut self.effects);
@@ -119,7 +124,10 @@ impl Ports {
                 }
             }
             NetEvent::Connected { conn } => match self.by_conn.get(&conn) {
-                Some(link) => self.links.dialled(*link, &mut self.effects),
+                Some(link) => {
+                    net.set_send_timeout(conn, self.options.unacknowledged_vote_timeout);
+                    self.links.dialled(*link, &mut self.effects);
+                }
                 None => out.push(PortEvent::LinkUp(LinkId(conn))),
             },
             NetEvent::Received { conn } => match self.by_conn.get(&conn) {

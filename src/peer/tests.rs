@@ -123,6 +123,10 @@ fn options() -> PeerOptions {
 
 impl Rig {
     fn new() -> Rig {
+        Rig::with(options())
+    }
+
+    fn with(options: PeerOptions) -> Rig {
         let recovered = Recovered {
             tree: TreeWriter::new(OwnerOptions::default()),
             sessions: SessionTracker::new(2000),
@@ -138,7 +142,7 @@ impl Rig {
             commit_log_count: 500,
         };
         let mut host = Memory::default();
-        let mut peer = Peer::new(options(), parts);
+        let mut peer = Peer::new(options, parts);
         peer.set_time(0, 1000);
         peer.start(&mut host).expect("a start");
         let conn = Slab::default().insert(());
@@ -224,6 +228,23 @@ fn a_snapshot_has_the_sessions_that_are_applied_and_no_others() {
     rig.host.due = true;
     rig.turn();
     assert!(!rig.host.snapshots[2].contains(&first) && rig.host.snapshots[2].len() == 1);
+}
+
+/// Its createSession may come to nothing, like anybody's.
+#[test]
+fn a_snapshot_has_no_session_that_is_just_being_upgraded() {
+    let local = LocalOptions { sessions: true, upgrading: true, read_only_after_ms: None };
+    let mut rig = Rig::with(PeerOptions { local, ..options() });
+    rig.ask_for_session();
+    let Item::SessionReady { session, .. } = rig.turn()[0] else { panic!("no session") };
+    rig.create(session, b"/e", 1);
+    rig.host.due = true;
+    rig.turn();
+    assert_eq!(rig.host.snapshots, [vec![]], "createSession is not durable yet");
+    assert_eq!(replies(&rig.flush()), [(0, 2)]);
+    rig.host.due = true;
+    rig.turn();
+    assert_eq!(rig.host.snapshots[1], [session]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::assembly::touch_interval_ms;
 use super::config::Ensemble;
 use super::config_cluster::QuorumConfig;
+use super::config_settings::Peers;
 use super::server_lines::{PeerAddress, PeerType};
 use super::{Config, ExitCode, restore};
 use crate::auth::Auth;
@@ -187,10 +188,20 @@ pub(super) fn membership(config: &Config) -> Result<Option<Membership>, Failed> 
             own_quorum: bind(|address| address.quorum_port)?,
             own_election: bind(|address| address.election_port)?,
             connect_timeout: Duration::from_millis(peers.election_connect_timeout_ms as u64),
+            unacknowledged_vote_timeout: unacknowledged_vote_timeout(peers),
             tcp_keepalive: peers.election_keep_alive,
             votes_by_datagrams: peers.election_alg == 0,
         },
     }))
+}
+
+/// Apache asks whether the address of a connection still answers, if there may be another one. Here its votes tell.
+fn unacknowledged_vote_timeout(peers: &Peers) -> Duration {
+    let connect_ms = peers.election_connect_timeout_ms;
+    let checked_ms = i64::from(peers.reachability_timeout_ms.max(1));
+    let checked = peers.multi_address && peers.reachability_check;
+    let ms = if checked { connect_ms.min(checked_ms) } else { connect_ms };
+    Duration::from_millis(ms as u64)
 }
 
 fn addresses(ensemble: &Ensemble) -> BTreeMap<Sid, MemberAddress> {

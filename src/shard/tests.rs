@@ -472,3 +472,29 @@ fn a_closed_connection_that_stays_is_swept_when_its_time_is_over() {
     rig.at(5_002);
     assert_eq!(rig.shard.sweep(), [conn]);
 }
+
+/// A ping behind a write that a slow disk holds up is a sign of life all the same.
+#[test]
+fn pings_behind_a_slow_write_keep_the_session() {
+    let mut rig = Rig::new(options(), Admission::default());
+    rig.at(0);
+    let conn = rig.connect();
+    assert!(rig.shake_hands(conn, 4000));
+    rig.write(conn, 1, 10);
+    rig.shard.flush_touches();
+    while rig.to_zab.pop().is_some() {}
+    // The flush hangs; the client pings every third of its timeout.
+    let mut heard = Vec::new();
+    for ms in [1300, 2600, 3900, 5200] {
+        rig.at(ms);
+        rig.send(conn, -2, OpCode::Ping, b"");
+        rig.shard.flush_touches();
+        while let Some(message) = rig.to_zab.pop() {
+            if let ToZab::Touches(touches) = message {
+                heard.extend(touches.iter().map(|touch| touch.at));
+            }
+        }
+    }
+    assert_eq!(heard.len(), 4, "touches heard at {heard:?}");
+    assert_eq!(rig.under_way(), [1]);
+}

@@ -220,8 +220,24 @@ mod tests {
         assert!(Notification::decode(&body[..36]).is_err());
         let v34 = Notification::decode(&body[..40]).expect("3.4.6");
         assert_eq!((v34.peer_epoch, v34.version), (1, 0));
-        body[40..44].copy_from_slice(&(-1i32).to_be_bytes());
-        assert_eq!(Notification::decode(&body), Err(DecodeError::BadLength(-1)));
+        assert!(Notification::decode(&body[..44]).is_err(), "nine bytes are said to follow");
+        let length = |body: &mut [u8], length: i32| {
+            body[40..44].copy_from_slice(&length.to_be_bytes());
+        };
+        length(&mut body, 0);
+        let empty = Notification { config: Some(b""), ..sample() };
+        assert_eq!(Notification::decode(&body), Ok(empty), "what follows is not looked at");
+        assert_eq!(Notification::decode(&body[..44]), Ok(empty));
+        length(&mut body, 10);
+        assert_eq!(Notification::decode(&body), Err(DecodeError::EndOfData));
+        for bad in [-1, i32::MIN, 54, i32::MAX] {
+            length(&mut body, bad);
+            assert_eq!(Notification::decode(&body), Err(DecodeError::BadLength(bad)));
+        }
+        // Before 3.5 nothing is said of a configuration.
+        body[36..40].copy_from_slice(&1i32.to_be_bytes());
+        let v1 = Notification::decode(&body).expect("version 1");
+        assert_eq!((v1.version, v1.config), (1, None));
         body[..4].copy_from_slice(&4i32.to_be_bytes());
         assert!(Notification::decode(&body).is_err());
     }

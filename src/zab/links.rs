@@ -191,6 +191,7 @@ impl Links {
     /// `conn` becomes the connection with `sid`, in place of another.
     fn open(&mut self, conn: LinkConn, sid: Sid, out: &mut Effects) {
         self.hang_up(sid, out);
+        self.give_up_dial(sid, out);
         self.conns.insert(conn, State::Open { sid });
         let peer = self.peer(sid);
         peer.conn = Some(conn);
@@ -205,6 +206,14 @@ impl Links {
         if let Some(old) = peer.conn.take() {
             self.conns.remove(&old);
             out.push(LinkEffect::Close { conn: old });
+        }
+    }
+
+    /// A dial under way has lost its purpose.
+    fn give_up_dial(&mut self, sid: Sid, out: &mut Effects) {
+        let Some(peer) = self.peers.get_mut(&sid) else { return };
+        if let Some(conn) = peer.dialling.take() {
+            out.push(LinkEffect::Close { conn });
         }
     }
 
@@ -259,6 +268,8 @@ impl Links {
             self.conns.remove(&conn);
             out.push(LinkEffect::Close { conn });
             self.hang_up(sid, out);
+            // One that began while nobody was there may take as long as a dial may take; now somebody is.
+            self.give_up_dial(sid, out);
             self.dial(sid, message.addresses, out);
         } else if self.has_room_for(sid) {
             self.open(conn, sid, out);

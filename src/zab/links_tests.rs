@@ -121,6 +121,28 @@ fn only_the_newest_vote_waits_for_a_connection() {
     assert!(links.have_delivered());
 }
 
+/// A dial of a server that was not there yet, or of a dead address of it, must not keep it waiting once it shows itself.
+#[test]
+fn a_dial_under_way_makes_room() {
+    let known = vec![Sid(1), Sid(2), Sid(3)];
+    let mut links = Links::new(Sid(2), vec!["h2:3888".into()], known, 1000);
+    let mut out = Vec::new();
+    links.send(Sid(1), b"vote".to_vec(), &mut out);
+    links.send(Sid(3), b"vote".to_vec(), &mut out);
+    out.clear();
+    links.accepted(1, 0, &mut out);
+    links.bytes(1, &introduces(1), &mut out);
+    let back = LinkEffect::Dial { sid: Sid(1), conn: DIALLED + 2, addresses: vec!["h:1".into()] };
+    let close = |conn| LinkEffect::Close { conn };
+    assert_eq!(out, [close(1), close(DIALLED), back]);
+    out.clear();
+    links.accepted(2, 0, &mut out);
+    links.bytes(2, &introduces(3), &mut out);
+    assert_eq!(out[0], close(DIALLED + 1));
+    assert!(matches!(&out[1..], [LinkEffect::Write { conn: 2, .. }]), "{out:?}");
+    assert_eq!(links.take_unreachable(), [], "nobody has failed to answer");
+}
+
 #[test]
 fn half_open_and_strange_connections_end() {
     let mut links = Links::new(Sid(2), vec!["h2:3888".into()], vec![Sid(1), Sid(2)], 1000);
@@ -146,6 +168,46 @@ fn half_open_and_strange_connections_end() {
         links.accepted(conn, 0, &mut out);
     }
     assert_eq!(out, [LinkEffect::Close { conn: 10 }]);
+}
+
+/// A frame may be cut anywhere, also behind its length, and never be completed; its length may be nonsense.
+#[test]
+fn frames_that_are_cut_or_make_no_sense() {
+    use crate::wire::notification::NOTIFICATION_BYTES_MAX;
+    let open = || {
+        let mut links = Links::new(Sid(1), vec!["h1:3888".into()], vec![Sid(1), Sid(2)], 1000);
+        links.accepted(1, 0, &mut Vec::new());
+        links.bytes(1, &introduces(2), &mut Vec::new());
+        links
+    };
+    let mut frame = Vec::new();
+    put_frame(&mut frame, b"a vote");
+    for cut in 0..frame.len() {
+        let (mut links, mut out) = (open(), Vec::new());
+        assert_eq!(links.bytes(1, &frame[..cut], &mut out), 0, "cut at {cut}");
+        assert_eq!(out, [], "cut at {cut}");
+        // Either the rest comes, or the end.
+        assert_eq!(links.bytes(1, &frame, &mut out), frame.len());
+        assert_eq!(out, [LinkEffect::Deliver { from: Sid(2), body: b"a vote".to_vec() }]);
+        let mut links = open();
+        links.bytes(1, &frame[..cut], &mut Vec::new());
+        links.closed(1);
+        let mut out = Vec::new();
+        assert_eq!(links.bytes(1, &frame[cut..], &mut out), frame.len() - cut);
+        assert_eq!(out, [], "nothing of it counts as heard");
+    }
+    for length in [0, -1, NOTIFICATION_BYTES_MAX as i32 + 1] {
+        let (mut links, mut out) = (open(), Vec::new());
+        links.bytes(1, &length.to_be_bytes(), &mut out);
+        assert_eq!(out, [LinkEffect::Close { conn: 1 }], "length {length}");
+    }
+    let mut longest = Vec::new();
+    put_frame(&mut longest, &vec![7; NOTIFICATION_BYTES_MAX]);
+    let (mut links, mut out) = (open(), Vec::new());
+    assert_eq!(links.bytes(1, &longest[..longest.len() - 1], &mut out), 0);
+    assert_eq!(links.bytes(1, &longest, &mut out), longest.len());
+    let [LinkEffect::Deliver { body, .. }] = &out[..] else { panic!("{} effects", out.len()) };
+    assert_eq!(body.len(), NOTIFICATION_BYTES_MAX);
 }
 
 /// A first message as a server outside the configuration sends it.

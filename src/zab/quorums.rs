@@ -96,6 +96,27 @@ mod tests {
             (quorum.weight(Sid(4)), quorum.weight(Sid(6)), quorum.weight(Sid(9))),
             (3, 0, 0)
         );
+        // Half, rounded down, is not enough; one more is. Of five, three; of three groups, two.
+        let one = |weights: &[i64]| {
+            let members = weights.iter().zip(1i64..);
+            let members = members.map(|(weight, sid)| (Sid(sid), 1i64, *weight));
+            Quorum::Hierarchical(Hierarchy::new(members.collect::<Vec<_>>()))
+        };
+        for (weights, total) in [(&[1, 1, 1, 1, 1][..], 5), (&[1, 1, 1, 1], 4), (&[1], 1)] {
+            for present in 0..=total {
+                let met = one(weights).is_met(|sid| sid.0 <= present);
+                assert_eq!(met, present > total / 2, "{present} of {weights:?}");
+            }
+        }
+        assert!(one(&[2, 1]).is_met(|sid| sid == Sid(1)) && !one(&[2, 1]).is_met(|s| s == Sid(2)));
+        let three = [(1, 1, 1), (2, 2, 1), (3, 3, 1)];
+        let three = three.map(|(sid, group, weight)| (Sid(sid), group, weight));
+        let three = Quorum::Hierarchical(Hierarchy::new(three));
+        for present in 0..=3 {
+            assert_eq!(three.is_met(|sid| sid.0 <= present), present >= 2, "{present} groups");
+        }
+        let nothing = one(&[0, 0]);
+        assert!(!nothing.is_met(|_| true), "no group has weight");
         let even = [(1, 1, 1), (2, 1, 1)].map(|(sid, group, weight)| (Sid(sid), group, weight));
         let even = Quorum::Hierarchical(Hierarchy::new(even));
         assert!(!even.is_met(|sid| sid == Sid(1)), "half of a group is not more than half");

@@ -173,6 +173,36 @@ impl Namespaces {
         self.deafen(index, 254);
     }
 
+    /// A second address of `index`.
+    pub fn second_address(&self, index: usize) -> Ipv4Addr {
+        let [a, b, c] = self.subnet;
+        Ipv4Addr::new(a, b, c, index as u8 + 101)
+    }
+
+    /// Gives everybody the second address.
+    pub fn add_second_addresses(&self) {
+        for index in 0..self.count {
+            let address = format!("{}/24", self.second_address(index));
+            self.inside(index, &["ip", "addr", "add", &address, "dev", "eth0"]);
+        }
+    }
+
+    /// Nobody reaches these ports of an address any more, nor hears from them: packets are dropped without a word.
+    pub fn silence(&self, address: Ipv4Addr, ports: &[u16]) {
+        let address = address.to_string();
+        for (index, port) in (0..self.count).flat_map(|index| ports.iter().map(move |p| (index, p)))
+        {
+            let port = port.to_string();
+            let add = ["nft", "add", "rule", "inet", "cut", "in", "ip"];
+            for words in [
+                ["daddr", &address, "tcp", "dport", &port, "drop"],
+                ["saddr", &address, "tcp", "sport", &port, "drop"],
+            ] {
+                self.inside(index, &[&add[..], &words].concat());
+            }
+        }
+    }
+
     /// Everybody hears everybody.
     pub fn heal(&self) {
         for index in 0..self.count {

@@ -10,9 +10,9 @@ use ringkeeper::pipeline::ToZab;
 use ringkeeper::session::Touch;
 use ringkeeper::wire::{ErrorCode, OpCode};
 
-use crate::checkers::Checkers;
 use crate::checkers::linearizable_writes::Ask;
 use crate::checkers::sessions::TOUCH_MS;
+use crate::checkers::{Checkers, violated};
 use crate::core::{ClientCore, Input, Output, create_body, delete_body, set_body, sync_body};
 use crate::world::Node;
 
@@ -34,6 +34,10 @@ struct Pending {
 
 #[derive(Default)]
 struct Client {
+    /// It takes a server without a quorum when it meets one, as `readOnly` in a handshake says.
+    makes_do: bool,
+    /// Its server is one.
+    read_only: bool,
     session: Option<SessionId>,
     at: Option<(Sid, Key)>,
     /// The server has taken the session.
@@ -51,15 +55,19 @@ struct Client {
 
 pub struct Clients {
     clients: Vec<Client>,
+    /// For whatever readers without a quorum do: the others' choices stay what they were.
+    readers: Prng,
     made: u64,
     /// Nobody asks for anything any more.
     pub quiet: bool,
 }
 
 impl Clients {
-    pub fn new(servers: usize) -> Clients {
-        let clients = (0..servers * CLIENTS_PER_SERVER).map(|_| Client::default()).collect();
-        Clients { clients, made: 0, quiet: false }
+    pub fn new(servers: usize, seed: u64) -> Clients {
+        let mut readers = Prng::new(seed ^ 0x0072_6561_6465_7273);
+        let client = |_| Client { makes_do: readers.below(3) == 0, ..Client::default() };
+        let clients = (0..servers * CLIENTS_PER_SERVER).map(client).collect();
+        Clients { clients, readers, made: 0, quiet: false }
     }
 
     /// A server that its clients do not hear from for a while.
@@ -103,7 +111,11 @@ impl Clients {
                     if now < node.paused_until || !self.clients[index].ready {
                         continue;
                     }
-                    self.speak(index, key, &mut node.core, now, prng, checkers);
+                    if self.clients[index].read_only {
+                        self.clients[index].make_do(key, &mut node.core, now, &mut self.readers);
+                    } else {
+                        self.speak(index, key, &mut node.core, now, prng, checkers);
+                    }
                 }
             }
         }
@@ -125,8 +137,8 @@ impl Clients {
         let Some(node) = nodes.get_mut(&sid).filter(|node| now >= node.paused_until) else {
             return;
         };
-        let Client { session, seen, .. } = *client;
-        if let Some(key) = node.core.connect(index, session, seen, TIMEOUT_MS) {
+        let Client { session, seen, makes_do, .. } = *client;
+        if let Some(key) = node.core.connect(index, (session, seen), TIMEOUT_MS, makes_do) {
             client.at = Some((sid, key));
         }
     }
@@ -142,11 +154,7 @@ impl Clients {
     ) {
         let client = &mut self.clients[index];
         let Some(session) = client.session else { return };
-        if now - client.touched >= TOUCH_MS - 10 {
-            client.touched = now;
-            let touch = Touch { id: session, at: now, timeout_ms: TIMEOUT_MS };
-            core.messages.push(ToZab::Touches(vec![touch]));
-        }
+        client.touch(session, core, now);
         if prng.below(800) == 0 {
             // It moves to another server and leaves what is under way.
             return core.close(key);
@@ -188,15 +196,19 @@ impl Clients {
                 continue;
             }
             match output {
-                Output::Ready { session, zxid } => {
+                Output::Ready { session, zxid, read_only } => {
                     client.ready(index, session, zxid, now, checkers);
+                    client.read_only = read_only;
+                    if read_only {
+                        checkers.read_only.begins(session, checkers.sessions.made(session));
+                    }
                     if self.quiet {
                         checkers.sessions.detached(session, now);
                     }
                 }
                 Output::Rejected => {
                     if let Some(session) = client.session.take() {
-                        checkers.sessions.rejected(session, now);
+                        checkers.sessions.rejected(session, client.seen, now);
                     }
                 }
                 Output::Reply { xid, zxid, err } => {
@@ -206,13 +218,21 @@ impl Clients {
                 Output::Read { path, zxid, seen, watch } => {
                     checkers.watch_order.read(index, &path, zxid, seen);
                     client.told(index, zxid, checkers);
-                    checkers.monotone_reads.read(&path, zxid, seen, &checkers.model);
+                    if client.read_only {
+                        let Checkers { read_only, total_order, model, .. } = checkers;
+                        read_only.read(&path, zxid, seen, total_order.contains(zxid), model);
+                    } else {
+                        checkers.monotone_reads.read(&path, zxid, seen, &checkers.model);
+                    }
                     if watch {
                         checkers.watch_order.left(index, &path, zxid, seen);
                     }
                     client.versions.insert(path, seen.map_or(-1, |seen| seen.version));
                 }
                 Output::Event { path, zxid } => {
+                    if client.read_only {
+                        violated("read only", format!("an event of {path} at {zxid}"));
+                    }
                     checkers.watch_order.event(index, &path, zxid);
                     checkers.monotone_reads.told(index, zxid);
                 }
@@ -271,6 +291,42 @@ fn shared(prng: &mut Prng) -> String {
 }
 
 impl Client {
+    fn touch(&mut self, session: SessionId, core: &mut ClientCore, now: MonoMs) {
+        if now - self.touched >= TOUCH_MS - 10 {
+            self.touched = now;
+            let touch = Touch { id: session, at: now, timeout_ms: TIMEOUT_MS };
+            core.messages.push(ToZab::Touches(vec![touch]));
+        }
+    }
+
+    /// On a server without a quorum: it reads, finds out now and then that nobody can write there, and after a while
+    /// looks for a server that has one.
+    fn make_do(&mut self, key: Key, core: &mut ClientCore, now: MonoMs, prng: &mut Prng) {
+        let Some(session) = self.session else { return };
+        self.touch(session, core, now);
+        if prng.below(200) == 0 {
+            return core.close(key);
+        }
+        if prng.below(4) == 0 {
+            let (path, watch) = (shared(prng), prng.below(2) == 0);
+            return core.input(key, Input::Read { path, watch });
+        }
+        if !self.pending.is_empty() || prng.below(20) > 0 {
+            return;
+        }
+        let path = shared(prng);
+        let (op, ask, body) = match prng.below(10) {
+            0 => (OpCode::CloseSession, Ask::Close, Vec::new()),
+            1..3 => (OpCode::Sync, Ask::Sync, sync_body()),
+            3..6 => (OpCode::Create, Ask::Create, create_body(&path, false)),
+            _ => (OpCode::SetData, Ask::Set(-1), set_body(&path, -1)),
+        };
+        let (xid, floor) = (self.next_xid, Zxid::ZERO);
+        self.next_xid += 1;
+        self.pending.push_back(Pending { xid, path, ask, floor });
+        core.input(key, Input::Write { xid, op, body });
+    }
+
     fn told(&mut self, index: usize, zxid: Zxid, checkers: &mut Checkers) {
         checkers.monotone_reads.told(index, zxid);
         checkers.watch_order.answer(index, zxid, &checkers.model);
@@ -304,17 +360,22 @@ impl Client {
             checkers.sessions.detached(session, now);
         }
         checkers.watch_order.gone(index);
-        (self.at, self.ready) = (None, false);
+        (self.at, self.ready, self.read_only) = (None, false, false);
         self.pending.clear();
     }
 
     fn answer(&mut self, xid: i32, zxid: Zxid, err: i32, checkers: &mut Checkers) {
         let Some(Pending { xid: first, path, ask, floor }) = self.pending.pop_front() else {
-            crate::checkers::violated("integrity", "an answer without a question");
+            violated("integrity", "an answer without a question");
         };
         if first != xid {
             let text = format!("answer {xid} where {first} is due");
-            crate::checkers::violated("integrity", text);
+            violated("integrity", text);
+        }
+        if self.read_only {
+            checkers.read_only.answered(ask == Ask::Close, err);
+            self.session = self.session.filter(|_| ask != Ask::Close);
+            return;
         }
         let local = self.session.is_some_and(|session| checkers.sessions.is_local(session));
         // Neither is a transaction.

@@ -13,7 +13,7 @@ use ringkeeper::pipeline::{CommitBatch, ConnToken, Item, ToShard, ToZab};
 use ringkeeper::session::password;
 use ringkeeper::tree::Tree;
 use ringkeeper::watch::{WatchKind, WatchTable};
-use ringkeeper::wire::{EventType, JuteWrite, OpCode, Stat};
+use ringkeeper::wire::{ErrorCode, EventType, JuteWrite, OpCode, Stat};
 
 use crate::checkers::model::Seen;
 
@@ -25,7 +25,7 @@ pub enum Input {
 
 /// What it gets.
 pub enum Output {
-    Ready { session: SessionId, zxid: Zxid },
+    Ready { session: SessionId, zxid: Zxid, read_only: bool },
     Rejected,
     Reply { xid: i32, zxid: Zxid, err: i32 },
     Read { path: String, zxid: Zxid, seen: Option<Seen>, watch: bool },
@@ -47,6 +47,8 @@ pub struct ClientCore {
     sid: Sid,
     tree: Option<Arc<Tree>>,
     forward_sync: bool,
+    /// Its server has no quorum.
+    read_only: bool,
     pub mailbox: VecDeque<ToShard>,
     watches: WatchTable,
     conns: Slab<Conn>,
@@ -62,6 +64,7 @@ impl ClientCore {
             sid,
             tree: None,
             forward_sync: false,
+            read_only: false,
             mailbox: VecDeque::new(),
             watches: WatchTable::new(),
             conns: Slab::default(),
@@ -74,16 +77,17 @@ impl ClientCore {
         ConnToken { shard: self.sid.0 as u16, conn }
     }
 
-    /// A handshake. `None`: the client must try another server.
+    /// A handshake, of one who makes do with a server that has no quorum or does not. `None`: the client must try
+    /// another server.
     pub fn connect(
         &mut self,
         client: usize,
-        session: Option<SessionId>,
-        seen: Zxid,
+        (session, seen): (Option<SessionId>, Zxid),
         timeout_ms: i32,
+        makes_do: bool,
     ) -> Option<Key> {
         let applied = self.tree.as_ref()?.applied();
-        if seen > applied {
+        if seen > applied || (self.read_only && !makes_do) {
             return None;
         }
         let conn =
@@ -148,13 +152,9 @@ impl ClientCore {
                     self.tree = None;
                     self.close_all();
                 }
-                // Readers without a quorum have tests with real processes: here nobody comes.
-                ToShard::Serve(Serving { read_only: true, .. }) => {
-                    self.tree = None;
-                    self.close_all();
-                }
-                ToShard::Serve(Serving { tree, forward_sync, .. }) => {
+                ToShard::Serve(Serving { tree, forward_sync, read_only }) => {
                     (self.tree, self.forward_sync) = (Some(tree), forward_sync);
+                    self.read_only = read_only;
                     return;
                 }
                 _ => {}
@@ -172,6 +172,13 @@ impl ClientCore {
                 Some(_) => {}
             }
             match conn.input.pop_front() {
+                Some(Input::Write { xid, op, .. })
+                    if self.read_only && op != OpCode::CloseSession =>
+                {
+                    let Some(tree) = &self.tree else { return };
+                    let (zxid, err) = (tree.applied(), ErrorCode::NotReadOnly.code());
+                    self.answer(key, Output::Reply { xid, zxid, err });
+                }
                 Some(Input::Write { xid, op: OpCode::Sync, .. }) if !self.forward_sync => {
                     // Like a read: behind the writes before it.
                     if conn.under_way > 0 {
@@ -249,8 +256,8 @@ impl ClientCore {
                 Item::SessionReady { conn, session, .. } => {
                     if let Some(at) = self.conns.get_mut(conn.conn) {
                         at.session = Some(*session);
-                        let ready = Output::Ready { session: *session, zxid: batch.zxid };
-                        self.answer(conn.conn, ready);
+                        let (session, zxid, read_only) = (*session, batch.zxid, self.read_only);
+                        self.answer(conn.conn, Output::Ready { session, zxid, read_only });
                     }
                 }
                 Item::SessionRejected { conn } => {

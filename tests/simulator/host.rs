@@ -8,6 +8,7 @@ use ringkeeper::base::{MonoMs, Sid, Zxid};
 use ringkeeper::peer::{EpochFile, Fatal, Host, LinkId, Proposal, Recovered, ServerState, Source};
 use ringkeeper::pipeline::CommitBatch;
 use ringkeeper::pipeline::messages::ToShard;
+use ringkeeper::storage::SnapshotOptions;
 use ringkeeper::storage::snapshot::{self, SnapshotSource};
 use ringkeeper::tree::Tree;
 use ringkeeper::wire::quorum_packet::PacketType;
@@ -123,12 +124,12 @@ impl SimHost {
     /// The snapshot on the side is complete: the tree has moved on since it was begun.
     pub fn snapshot_written(&mut self) {
         let Some(mut source) = self.writing.take() else { return };
-        let mut bytes = Vec::new();
+        let mut file = Vec::new();
         let zxid = source.zxid();
-        snapshot::stream(&mut bytes, &mut *source).expect("memory");
+        let options = SnapshotOptions::default();
+        snapshot::write_to(&mut file, &mut *source, &options).expect("memory");
         let end = source.end_state().0.max(zxid);
-        let exact = source.exact;
-        self.disk.snapshots.push(Snapshot { zxid, end, exact, bytes });
+        self.disk.snapshots.push(Snapshot { zxid, end, file });
     }
 
     /// Packets that end a phase are moments that matter.
@@ -148,7 +149,7 @@ impl Host for SimHost {
     fn append(&mut self, zxid: Zxid, txn: &[u8]) -> Result<(), Fatal> {
         assert!(self.adopting.is_none(), "the log is closed");
         if !self.luck.dead {
-            self.disk.log.push((zxid, txn.to_vec()));
+            self.disk.append(zxid, txn);
             self.since_snapshot += 1;
         }
         Ok(())
@@ -213,6 +214,7 @@ impl Host for SimHost {
     fn write_snapshot(&mut self, source: Source) {
         if self.writing.is_none() && !self.luck.dead {
             self.writing = Some(Box::new(source));
+            self.disk.close_file();
             self.out.push(Out::Write);
         }
     }
@@ -236,7 +238,7 @@ impl Host for SimHost {
         let (zxid, bytes) = self.receiving.take().expect("received");
         self.writing = None;
         if self.luck.holds() {
-            self.adopting = Some(Snapshot { zxid, end: last, exact: false, bytes });
+            self.adopting = Some(Snapshot::received(zxid, last, &bytes));
             self.out.push(Out::Adopt);
         }
     }

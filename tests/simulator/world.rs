@@ -50,6 +50,10 @@ pub struct Node {
 pub struct World {
     pub now: MonoMs,
     pub prng: Prng,
+    /// For the pieces that a power loss leaves of a flush: everything else stays what it was.
+    torn: Prng,
+    /// Starts from a log with such pieces.
+    pub torn_starts: u64,
     pub nodes: BTreeMap<Sid, Node>,
     pub network: Network,
     pub clients: Clients,
@@ -72,9 +76,11 @@ impl World {
         let mut world = World {
             now: 1000,
             prng,
+            torn: Prng::new(seed ^ 0x746f_726e),
+            torn_starts: 0,
             nodes: BTreeMap::new(),
             network: Network::default(),
-            clients: Clients::new((voters + observers) as usize),
+            clients: Clients::new((voters + observers) as usize, seed),
             checkers: Checkers::default(),
             voters: (1..=voters).map(Sid).collect(),
             auth: Arc::new(Auth::new(AuthConfig::default())),
@@ -155,6 +161,7 @@ impl World {
         let lag_ms = self.weather.lag_ms(&mut self.prng);
         let Some(node) = self.nodes.get_mut(&sid) else { return };
         node.starts += 1;
+        self.torn_starts += u64::from(node.host.disk.debris.is_some());
         (node.flush_ms, node.lag_ms) = (flush_ms, lag_ms);
         let disk = std::mem::take(&mut node.host.disk);
         let first_link = (sid.0 as u64) << 40 | node.starts << 20;
@@ -196,7 +203,7 @@ impl World {
         if node.peer.take().is_none() {
             return;
         }
-        node.host.disk.crash(&mut self.prng);
+        node.host.disk.crash(&mut self.prng, &mut self.torn);
         let safe = node.host.disk.safe();
         tracing::info!("{}: server {} loses power, {safe} is safe", self.now, sid.0);
         // A snapshot in the middle of being put in place is there or not.

@@ -1,7 +1,6 @@
-//! One connection's life: resolving, connecting, open, closing.
+//! One connection's life: dialling, open, closing.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -9,13 +8,12 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
 
 use super::output::{Flight, Output};
-use super::sys::{self, RawAddress};
-use super::{Kind, RECEIVE_BYTES};
+use super::{Kind, RECEIVE_BYTES, sys};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    Resolving,
-    Connecting,
+    /// Names are being resolved, addresses tried ([`super::dial`]).
+    Dialling,
     Open,
     /// What is queued is sent and the other side's end awaited, until then.
     Closing(Instant),
@@ -26,10 +24,8 @@ enum State {
 /// What a completion came to.
 pub(super) enum Doing {
     Nothing,
-    /// Connected, or more input.
-    Open,
-    /// Try the next address.
-    Again(Entry),
+    /// More input.
+    Received,
     Lost(String),
 }
 
@@ -39,13 +35,7 @@ pub(super) struct Connection {
     fd: Option<OwnedFd>,
     /// Counts against the limit on what others may open.
     pub accepted: bool,
-    keepalive: bool,
-    /// Addresses not tried yet.
-    addresses: Vec<SocketAddr>,
-    connecting: Option<Box<RawAddress>>,
     dial_deadline: Option<Instant>,
-    /// When the address at hand makes room for the next one.
-    address_deadline: Option<Instant>,
     pub read_timeout: Option<Duration>,
     pub last_read: Instant,
     /// Bytes received and not taken at which the socket is not read any more.
@@ -69,11 +59,7 @@ impl Connection {
             state,
             fd,
             accepted: false,
-            keepalive: false,
-            addresses: Vec::new(),
-            connecting: None,
             dial_deadline: None,
-            address_deadline: None,
             read_timeout: None,
             last_read: Instant::now(),
             input_max,
@@ -89,10 +75,9 @@ impl Connection {
         }
     }
 
-    pub fn resolving(deadline: Instant, keepalive: bool, input_max: usize) -> Connection {
-        let mut conn = Connection::new(State::Resolving, None, input_max);
+    pub fn dialling(deadline: Instant, input_max: usize) -> Connection {
+        let mut conn = Connection::new(State::Dialling, None, input_max);
         conn.dial_deadline = Some(deadline);
-        conn.keepalive = keepalive;
         conn
     }
 
@@ -102,69 +87,23 @@ impl Connection {
         conn
     }
 
-    /// The names are resolved; begins with the first address.
-    pub fn connect(&mut self, addresses: Vec<SocketAddr>) -> io::Result<Entry> {
-        if self.state != State::Resolving {
-            return Err(io::Error::other("closed meanwhile"));
-        }
-        self.addresses = addresses;
-        self.addresses.reverse();
-        self.state = State::Connecting;
-        self.try_next(io::Error::other("the name has no address"))
+    /// What is left of the time to dial in; `None` when it is not dialled any more.
+    pub fn dial_time_left(&self) -> Option<Duration> {
+        let deadline = self.dial_deadline.filter(|_| self.state == State::Dialling)?;
+        Some(deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// The next address for which there can be a socket; `failed` when none is left.
-    fn try_next(&mut self, failed: io::Error) -> io::Result<Entry> {
-        let mut failed = failed;
-        while let Some(address) = self.addresses.pop() {
-            let fd = match sys::socket(&address) {
-                Ok(fd) => fd,
-                Err(error) => {
-                    failed = error;
-                    continue;
-                }
-            };
-            sys::set_options(&fd, self.keepalive);
-            let raw = self.connecting.insert(Box::new(RawAddress::new(&address)));
-            let fd_number = types::Fd(fd.as_raw_fd());
-            let entry = opcode::Connect::new(fd_number, raw.as_ptr(), raw.length()).build();
-            self.fd = Some(fd);
-            // An address that does not answer leaves the others their part of the time.
-            let now = Instant::now();
-            let share = self.addresses.len() as u32 + 1;
-            let left = self.dial_deadline.map(|deadline| deadline.saturating_duration_since(now));
-            self.address_deadline = left.filter(|_| share > 1).map(|left| now + left / share);
-            return Ok(entry);
-        }
-        Err(failed)
+    /// An address has answered.
+    pub fn connected(&mut self, fd: OwnedFd) {
+        self.state = State::Open;
+        self.fd = Some(fd);
+        self.dial_deadline = None;
+        self.last_read = Instant::now();
     }
 
-    /// True once, when the address at hand must be given up for the next.
-    pub fn gives_up_address(&mut self, now: Instant) -> bool {
-        let late = self.address_deadline.is_some_and(|deadline| now >= deadline);
-        if late {
-            self.address_deadline = None;
-        }
-        late && self.state == State::Connecting
-    }
-
-    pub fn connected(&mut self, res: i32) -> Doing {
-        self.connecting = None;
-        if self.state != State::Connecting {
-            return Doing::Nothing;
-        }
-        if res == 0 {
-            self.state = State::Open;
-            self.dial_deadline = None;
-            self.address_deadline = None;
-            self.last_read = Instant::now();
-            return Doing::Open;
-        }
-        self.fd = None;
-        match self.try_next(io::Error::from_raw_os_error(-res)) {
-            Ok(entry) => Doing::Again(entry),
-            Err(error) => Doing::Lost(error.to_string()),
-        }
+    /// The socket once there is one.
+    pub fn fd(&self) -> Option<&OwnedFd> {
+        self.fd.as_ref()
     }
 
     /// The next receive, if one is wanted.
@@ -206,7 +145,7 @@ impl Connection {
                 self.compact();
                 self.input.extend_from_slice(&self.receive_buffer[..count as usize]);
                 self.last_read = Instant::now();
-                Doing::Open
+                Doing::Received
             }
         }
     }
@@ -288,13 +227,9 @@ impl Connection {
     /// True when nothing is left to wait for.
     pub fn close(&mut self, until: Instant) -> bool {
         match self.state {
-            State::Resolving => {
+            State::Dialling => {
                 self.state = State::Dead;
                 true
-            }
-            State::Connecting => {
-                self.abort();
-                false
             }
             State::Open => {
                 self.state = State::Closing(until);
@@ -341,8 +276,7 @@ impl Connection {
     pub fn in_flight(&self) -> impl Iterator<Item = Kind> {
         let receiving = self.receiving.then_some(Kind::Receive);
         let sending = self.sending.as_ref().map(|_| Kind::Send);
-        let connecting = self.connecting.as_ref().map(|_| Kind::Connect);
-        receiving.into_iter().chain(sending).chain(connecting)
+        receiving.into_iter().chain(sending)
     }
 
     pub fn is_finished(&self) -> bool {
@@ -369,7 +303,7 @@ impl Connection {
             _ => {
                 let silence = self.read_timeout.filter(|_| self.receiving);
                 let silence = silence.map(|timeout| self.last_read + timeout);
-                silence.into_iter().chain(self.dial_deadline).chain(self.address_deadline).min()
+                silence.into_iter().chain(self.dial_deadline).min()
             }
         }
     }

@@ -5,6 +5,7 @@
 //! flight on a connection; what the kernel holds stays alive until it gives it back.
 
 mod connection;
+mod dial;
 #[cfg(test)]
 mod fault_tests;
 mod output;
@@ -29,6 +30,7 @@ use io_uring::squeue::{Entry, SubmissionQueue};
 use io_uring::{opcode, types};
 
 use self::connection::{Connection, Doing};
+use self::dial::{Dialled, Dials};
 pub use self::stream::StreamWriter;
 pub use self::udp::{DATAGRAM_BYTES_MAX, Datagram};
 use super::EventFd;
@@ -153,6 +155,7 @@ pub struct Net {
     options: NetOptions,
     listeners: BTreeMap<ListenerId, Listener>,
     conns: BTreeMap<ConnId, Connection>,
+    dials: Dials,
     sockets: udp::Sockets,
     resolver: resolve::Resolver,
     next_id: u64,
@@ -176,6 +179,7 @@ impl Net {
         let options = options.into();
         Net {
             resolver: resolve::Resolver::new(options.wake.clone()),
+            dials: Dials::new(options.keepalive),
             options,
             listeners: BTreeMap::new(),
             conns: BTreeMap::new(),
@@ -223,12 +227,11 @@ impl Net {
         self.dial_any(vec![(host.to_owned(), port)], timeout)
     }
 
-    /// Connects to the first that answers, in their order; each gets its share of what is left of the time.
+    /// Connects to whichever answers first; each is tried a moment after the one before it.
     pub fn dial_any(&mut self, hosts: Vec<(String, u16)>, timeout: Duration) -> ConnId {
         let id = self.id();
         let deadline = Instant::now() + timeout;
-        let NetOptions { keepalive, input_bytes_max, .. } = self.options;
-        self.conns.insert(id, Connection::resolving(deadline, keepalive, input_bytes_max));
+        self.conns.insert(id, Connection::dialling(deadline, self.options.input_bytes_max));
         self.resolver.resolve(id, hosts);
         self.dirty = true;
         id
@@ -311,12 +314,20 @@ impl Net {
         }
     }
 
+    /// The connection is lost when what was sent is not acknowledged for so long: its address is dead.
+    pub fn set_send_timeout(&mut self, conn: ConnId, timeout: Duration) {
+        if let Some(fd) = self.conns.get(&conn).and_then(Connection::fd) {
+            sys::set_user_timeout(fd, timeout);
+        }
+    }
+
     /// Sends what is queued, then closes. No event follows, not even one that has happened and was not taken.
     pub fn close(&mut self, id: ConnId) {
         self.events.retain(|event| event.conn() != id);
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.close(Instant::now() + self.options.linger) {
             self.conns.remove(&id);
+            self.dials.give_up(id);
         }
         self.dirty = true;
     }
@@ -339,7 +350,7 @@ impl Net {
         while let Some(entry) = self.waiting.front() {
             // SAFETY: what the entry points to belongs to a connection in `conns`, or to a listener, which stay until
             // the completion is in; a `Net` that is dropped leaks those that are in flight.
-            // Datagrams likewise, in `sockets`.
+            // Connects likewise, in `dials`, and datagrams, in `sockets`.
             if unsafe { sq.push(entry) }.is_err() {
                 return false;
             }
@@ -363,6 +374,7 @@ impl Net {
             }
         }
         self.sockets.arm(&mut self.waiting);
+        self.waiting.extend(self.dials.entries.drain(..));
         let mut broken = Vec::new();
         for (id, conn) in &mut self.conns {
             if let Some(receive) = conn.receive() {
@@ -379,6 +391,9 @@ impl Net {
             self.lose(id, "what was to be sent ended before its time".to_owned());
         }
         self.end_closed();
+        for what in std::mem::take(&mut self.dials.cancels) {
+            self.cancel(what);
+        }
     }
 
     fn take_resolved(&mut self) {
@@ -386,11 +401,14 @@ impl Net {
             if self.resolved_datagram(id, &resolved) {
                 continue;
             }
-            let Some(conn) = self.conns.get_mut(&id) else { continue };
-            match resolved.and_then(|addresses| conn.connect(addresses)) {
-                Ok(connect) => {
-                    self.waiting.push_back(connect.user_data(user_data(Kind::Connect, id)));
-                    self.dirty = true;
+            let Some(left) = self.conns.get(&id).and_then(Connection::dial_time_left) else {
+                continue;
+            };
+            self.dirty = true;
+            match resolved {
+                Ok(addresses) => {
+                    let ended = self.dials.begin(id, addresses, left);
+                    self.dialled(ended);
                 }
                 Err(error) => self.lose(id, error.to_string()),
             }
@@ -403,7 +421,10 @@ impl Net {
         self.dirty = true;
         match data >> KIND_SHIFT & 0xf {
             kind if kind == Kind::Accept as u64 => self.accepted(id, res),
-            kind if kind == Kind::Connect as u64 => self.connected(id, res),
+            kind if kind == Kind::Connect as u64 => {
+                let ended = self.dials.completed(id, res);
+                self.dialled(ended);
+            }
             kind if kind == Kind::Receive as u64 => self.received(id, res),
             kind if kind == Kind::Send as u64 => self.sent(id, res),
             kind if kind == Kind::DatagramReceive as u64 => self.sockets.received(id, res),
@@ -446,24 +467,25 @@ impl Net {
         self.events.push_back(NetEvent::Accepted { listener: listener_id, conn, peer });
     }
 
-    fn connected(&mut self, id: ConnId, res: i32) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        match conn.connected(res) {
-            Doing::Open => self.events.push_back(NetEvent::Connected { conn: id }),
-            Doing::Again(connect) => {
-                self.waiting.push_back(connect.user_data(user_data(Kind::Connect, id)));
+    fn dialled(&mut self, ended: Option<Dialled>) {
+        match ended {
+            Some(Dialled::Connected(id, fd)) => {
+                if let Some(conn) = self.conns.get_mut(&id) {
+                    conn.connected(fd);
+                    self.events.push_back(NetEvent::Connected { conn: id });
+                }
             }
-            Doing::Lost(why) => self.lose(id, why),
-            Doing::Nothing => {}
+            Some(Dialled::Failed(id, error)) => self.lose(id, error.to_string()),
+            None => {}
         }
     }
 
     fn received(&mut self, id: ConnId, res: i32) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         match conn.received(res) {
-            Doing::Open => self.events.push_back(NetEvent::Received { conn: id }),
+            Doing::Received => self.events.push_back(NetEvent::Received { conn: id }),
             Doing::Lost(why) => self.lose(id, why),
-            _ => {}
+            Doing::Nothing => {}
         }
     }
 
@@ -481,6 +503,7 @@ impl Net {
             self.events.push_back(NetEvent::Closed { conn: id, why });
         }
         conn.abort();
+        self.dials.give_up(id);
         self.dirty = true;
     }
 
@@ -513,13 +536,9 @@ impl Net {
             for (id, why) in late {
                 self.lose(id, why.to_owned());
             }
-            let conns = self.conns.iter_mut();
-            let slow = conns.filter_map(|(id, conn)| conn.gives_up_address(now).then_some(*id));
-            for id in slow.collect::<Vec<_>>() {
-                self.cancel(user_data(Kind::Connect, id));
-            }
-            // A linger or a pause that is over is seen by the next submission.
+            // A linger or a pause that is over, and an address whose turn it is, are seen by the next submission.
             self.dirty |= self.next_due().is_some_and(|due| due <= now);
+            self.dials.tick(now);
         }
         self.events.pop_front()
     }
@@ -531,7 +550,7 @@ impl Net {
         }
         let conns = self.conns.values().filter_map(Connection::due);
         let listeners = self.listeners.values().filter_map(|listener| listener.paused_until);
-        conns.chain(listeners).min()
+        conns.chain(listeners).chain(self.dials.next_due()).min()
     }
 }
 
@@ -540,6 +559,7 @@ impl Drop for Net {
         for (_, conn) in std::mem::take(&mut self.conns) {
             conn.let_go();
         }
+        self.dials.let_go();
         self.sockets.let_go();
     }
 }

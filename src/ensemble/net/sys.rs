@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 use std::{io, mem};
 
 /// Takes a descriptor that a completion has handed over.
@@ -23,18 +24,23 @@ pub(super) fn socket(address: &SocketAddr) -> io::Result<OwnedFd> {
 
 /// No waiting for more to send; `keepalive` as the configuration says.
 pub(super) fn set_options(fd: &OwnedFd, keepalive: bool) {
-    set_flag(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY);
+    set_number(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
     if keepalive {
-        set_flag(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE);
+        set_number(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
     }
 }
 
-fn set_flag(fd: &OwnedFd, level: libc::c_int, option: libc::c_int) {
-    let on: libc::c_int = 1;
+/// How long what was sent may wait for an acknowledgement.
+pub(super) fn set_user_timeout(fd: &OwnedFd, timeout: Duration) {
+    let ms = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
+    set_number(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, ms);
+}
+
+fn set_number(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, number: libc::c_int) {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: a plain integer option on a descriptor that is open.
     unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const on).cast(), length);
+        libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const number).cast(), length);
     }
 }
 

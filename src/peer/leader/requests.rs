@@ -70,7 +70,7 @@ impl Leader {
         if Prep::makes_ephemeral(write.op, write.body)
             && let Some(timeout_ms) = core.upgrade_local(write.session)
         {
-            core.db.sessions.create(write.session, timeout_ms, core.now);
+            core.db.sessions.propose(write.session, timeout_ms, core.now);
             let _ = core.db.sessions.set_owner(write.session, OWN);
             self.propose_session(core, write.session, timeout_ms, Waiting::default());
             return self.prepare(core, &write, Asker::Client(to));

@@ -11,6 +11,7 @@
 //! | `watch order` | the event comes before anything that shows the change |
 //! | `linearizable writes` | each write does what the one sequence says, in the order of real time |
 //! | `monotone reads` | a session never goes back, and what it reads is the state at the zxid of the answer |
+//! | `read only` | readers without a quorum see their server's own log, and nothing changes under them |
 //! | `digests` | the same digest at the same zxid, live and replayed |
 //! | `availability` | servers that can form a quorum serve, and none stops |
 
@@ -23,6 +24,7 @@ pub mod model;
 pub mod monotone_reads;
 pub mod no_lost_write;
 pub mod primary_order;
+pub mod read_only;
 pub mod sessions;
 pub mod total_order;
 pub mod watch_order;
@@ -43,6 +45,7 @@ use self::model::Model;
 use self::monotone_reads::MonotoneReads;
 use self::no_lost_write::NoLostWrite;
 use self::primary_order::PrimaryOrder;
+use self::read_only::ReadOnly;
 use self::sessions::Sessions;
 use self::total_order::TotalOrder;
 use self::watch_order::WatchOrder;
@@ -94,6 +97,7 @@ pub struct Checkers {
     pub watch_order: WatchOrder,
     pub linearizable: LinearizableWrites,
     pub monotone_reads: MonotoneReads,
+    pub read_only: ReadOnly,
     pub digests: Digests,
     pub availability: Availability,
     pub model: Model,
@@ -112,6 +116,10 @@ impl Checkers {
         let position = self.positions.entry(sid).or_default();
         // Without a quorum readers see the own log, whatever becomes of its end: nothing is delivered by that.
         if host.suspended || host.state == ServerState::ReadOnly {
+            if host.state == ServerState::ReadOnly {
+                let end = host.disk.end().max(host.disk.base);
+                self.read_only.shows(sid, peer.tree().tree().applied(), end);
+            }
             (position.served, position.leads) = (None, false);
             return self.note_proposals(sid, &host.disk);
         }
@@ -192,6 +200,7 @@ impl Checkers {
         self.integrity.delivered(&header, &txn, bytes);
         self.sessions.delivered(&header, &txn);
         self.model.delivered(before, &header, &txn);
+        self.read_only.delivered(zxid, &self.model);
     }
 
     /// At the end, when everybody serves and nothing is under way.

@@ -87,10 +87,14 @@ impl Sessions {
         }
     }
 
-    /// Told that there is no such session.
-    pub fn rejected(&mut self, session: SessionId, now: MonoMs) {
+    /// Told that there is no such session, though it has `seen` so much of the history.
+    pub fn rejected(&mut self, session: SessionId, seen: Zxid, now: MonoMs) {
         let Some(life) = self.lives.get(&session).filter(|life| !life.closing) else { return };
-        if self.is_local(session) || life.interrupted {
+        // A local session becomes everybody's by its createSession: until its client has seen that or what follows, it
+        // was told nothing that another server must know. One that does not have it may refuse the session, and that
+        // createSession may be committed all the same.
+        let promised = self.made.get(&session).is_some_and(|made| *made <= seen);
+        if (self.may_be_local && !promised) || life.interrupted {
             return;
         }
         let heard = life.last.map_or(0, |(_, end)| end);
@@ -174,15 +178,16 @@ fn lost_early_resumed_late_and_orphaned() {
         checker.attached(session, timeout_ms, 1000);
         super::assert_caught("sessions", || wrong(&mut checker));
     };
+    let seen = Zxid(5);
     caught(&mut |checker| checker.delivered(&header(0, 5000), &close));
     caught(&mut |checker| {
         checker.detached(session, 2000);
-        checker.rejected(session, 2800);
+        checker.rejected(session, seen, 2800);
     });
     caught(&mut |checker| {
         checker.detached(session, 2000);
         checker.delivered(&header(0, 7000), &close);
-        checker.rejected(session, 7000);
+        checker.rejected(session, seen, 7000);
         checker.owns(Sid(1), Zxid(4), session, true);
         checker.owns(Sid(1), Zxid(5), session, true);
     });
@@ -194,4 +199,21 @@ fn lost_early_resumed_late_and_orphaned() {
     caught(&mut |checker| checker.owns(Sid(1), Zxid(4), session, false));
     caught(&mut |checker| checker.delivered(&header(0, 0), &Txn::CreateSession { timeout_ms }));
     caught(&mut |checker| checker.attached(SessionId(2), timeout_ms, 6000));
+}
+
+#[test]
+fn an_upgraded_session_is_promised_once_its_client_has_seen_it() {
+    let (session, timeout_ms) = (SessionId(1), 4000);
+    let header = TxnHeader { session, cxid: 0, zxid: Zxid(5), time: 1500, op: -10 };
+    let rejected_at = |seen: i64, now: MonoMs| {
+        let mut checker = Sessions { may_be_local: true, ..Sessions::default() };
+        checker.attached(session, timeout_ms, 1000);
+        checker.delivered(&header, &Txn::CreateSession { timeout_ms });
+        checker.detached(session, 2000);
+        checker.rejected(session, Zxid(seen), now);
+    };
+    rejected_at(4, 2800);
+    super::assert_caught("sessions", || rejected_at(5, 2800));
+    super::assert_caught("sessions", || rejected_at(9, 2800));
+    rejected_at(5, 7000);
 }

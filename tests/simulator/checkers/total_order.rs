@@ -19,6 +19,11 @@ impl TotalOrder {
         self.before.last_key_value().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
     }
 
+    /// Whether it was delivered.
+    pub fn contains(&self, zxid: Zxid) -> bool {
+        self.before.contains_key(&zxid)
+    }
+
     fn below(&self, zxid: Zxid) -> Option<Zxid> {
         self.before.range(..zxid).next_back().map(|(below, _)| *below)
     }
