@@ -29,7 +29,7 @@ use crate::storage::{DataLayout, LogOptions};
 pub fn run(loaded: Loaded) -> ExitCode {
     let Loaded { config, warnings } = loaded;
     tracing::info!("ringkeeper {} starting", env!("CARGO_PKG_VERSION"));
-    for warning in &warnings {
+    for warning in warnings.iter().map(ToString::to_string).chain(unserved::warnings(&config)) {
         tracing::warn!("{warning}");
     }
     if config.ensemble.is_some() && (config.peers.tls || config.peers.sasl_server_required) {
@@ -40,7 +40,6 @@ pub fn run(loaded: Loaded) -> ExitCode {
         );
         return ExitCode::Invocation;
     }
-    unserved::warn(&config);
     match start(&config) {
         Ok(server) => server.run_to_end(),
         Err((code, text)) => {
