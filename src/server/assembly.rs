@@ -16,7 +16,8 @@ use crate::auth::{Auth, AuthConfig};
 use crate::base::MonoMs;
 use crate::base::limits::{SHARD_MAILBOX_SLOTS, ZAB_INBOX_SLOTS};
 use crate::ensemble::{
-    CoreExit, CoreOptions, CoreParts, Disk, EventFd, SharedState, SnapshotPolicy, ZabCore,
+    CoreExit, CoreOptions, CoreParts, Disk, EventFd, SharedState, SnapshotPolicy, StallOptions,
+    ZabCore,
 };
 use crate::peer::{Fatal, Recovered};
 use crate::pipeline::Mailbox;
@@ -272,6 +273,11 @@ fn core_options(config: &Config) -> CoreOptions {
         flush_batch_max: profile.flush_batch_max,
         flush_delay: Duration::from_micros(profile.flush_delay_us),
         fsync_warning_ms: config.storage.fsync_warning_ms,
+        stalls: config.observability.stall_watch.then_some(StallOptions {
+            info_ms: config.observability.stall_info_ms,
+            warn_ms: config.observability.stall_warn_ms,
+            check_ms: config.observability.stall_check_ms,
+        }),
     }
 }
 

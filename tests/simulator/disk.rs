@@ -111,7 +111,13 @@ impl Disk {
         let known: Vec<(SessionId, i32)> = sessions.iter().collect();
         sessions.restore(known, now);
         let keep = recent.len().saturating_sub(500);
-        Recovered { tree, sessions, applier, recent: recent.split_off(keep) }
+        Recovered {
+            tree,
+            sessions,
+            applier,
+            recent: recent.split_off(keep),
+            loads: Default::default(),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use io_uring::{opcode, types};
 use super::output::{Flight, Output};
 use super::sys::{self, RawAddress};
 use super::{Kind, RECEIVE_BYTES};
+use crate::base::Sid;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -56,6 +57,8 @@ pub(super) struct Connection {
     receive_buffer: Box<[u8]>,
     receiving: bool,
     pub output: Output,
+    /// Whose it is, if what waits here is counted.
+    pub counts_as: Option<Sid>,
     sending: Option<Box<Flight>>,
     cancelled: bool,
     /// Closing: our end was sent, the other side's was seen.
@@ -82,6 +85,7 @@ impl Connection {
             receive_buffer: Box::default(),
             receiving: false,
             output: Output::default(),
+            counts_as: None,
             sending: None,
             cancelled: false,
             ended: false,
