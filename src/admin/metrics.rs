@@ -307,6 +307,16 @@ impl Metrics {
         }
     }
 
+    /// The same for a key.
+    pub fn merge_advanced_for(&mut self, set: AdvancedSet, key: &str, samples: &Samples) {
+        keyed(&mut self.advanced_sets[set as usize], key).merge_samples(samples);
+    }
+
+    /// Adds samples of a key that were summed up elsewhere.
+    pub fn merge_for(&mut self, set: BasicSet, key: &str, samples: &Summary) {
+        keyed(&mut self.basic_sets[set as usize], key).merge(samples);
+    }
+
     pub fn sample_advanced(&mut self, advanced: Advanced, value: i64) {
         self.advanced[advanced as usize].add(value);
     }

@@ -9,6 +9,8 @@ use sha1::{Digest, Sha1};
 pub enum DigestAlgorithm {
     #[default]
     Sha1,
+    Md2,
+    Md5,
     Sha224,
     Sha256,
     Sha384,
@@ -22,27 +24,48 @@ pub enum DigestAlgorithm {
 }
 
 impl DigestAlgorithm {
-    /// `None` for a name that is not supported; MD2 and MD5, which Java has, are not.
+    /// The names that Java's MessageDigest takes, in any case; the first of each is its own.
+    pub const NAMES: &[(&str, DigestAlgorithm)] = &[
+        ("SHA1", DigestAlgorithm::Sha1),
+        ("SHA-1", DigestAlgorithm::Sha1),
+        ("SHA", DigestAlgorithm::Sha1),
+        ("SHA-224", DigestAlgorithm::Sha224),
+        ("SHA224", DigestAlgorithm::Sha224),
+        ("SHA-256", DigestAlgorithm::Sha256),
+        ("SHA256", DigestAlgorithm::Sha256),
+        ("SHA-384", DigestAlgorithm::Sha384),
+        ("SHA384", DigestAlgorithm::Sha384),
+        ("SHA-512", DigestAlgorithm::Sha512),
+        ("SHA512", DigestAlgorithm::Sha512),
+        ("SHA-512/224", DigestAlgorithm::Sha512_224),
+        ("SHA512/224", DigestAlgorithm::Sha512_224),
+        ("SHA-512/256", DigestAlgorithm::Sha512_256),
+        ("SHA512/256", DigestAlgorithm::Sha512_256),
+        ("SHA3-224", DigestAlgorithm::Sha3_224),
+        ("SHA3-256", DigestAlgorithm::Sha3_256),
+        ("SHA3-384", DigestAlgorithm::Sha3_384),
+        ("SHA3-512", DigestAlgorithm::Sha3_512),
+        ("MD5", DigestAlgorithm::Md5),
+        ("MD2", DigestAlgorithm::Md2),
+    ];
+
+    /// `None` for a name that Java does not know either.
     pub fn from_name(name: &str) -> Option<DigestAlgorithm> {
-        Some(match name.to_ascii_uppercase().as_str() {
-            "SHA1" | "SHA-1" | "SHA" => DigestAlgorithm::Sha1,
-            "SHA-224" | "SHA224" => DigestAlgorithm::Sha224,
-            "SHA-256" | "SHA256" => DigestAlgorithm::Sha256,
-            "SHA-384" | "SHA384" => DigestAlgorithm::Sha384,
-            "SHA-512" | "SHA512" => DigestAlgorithm::Sha512,
-            "SHA-512/224" | "SHA512/224" => DigestAlgorithm::Sha512_224,
-            "SHA-512/256" | "SHA512/256" => DigestAlgorithm::Sha512_256,
-            "SHA3-224" => DigestAlgorithm::Sha3_224,
-            "SHA3-256" => DigestAlgorithm::Sha3_256,
-            "SHA3-384" => DigestAlgorithm::Sha3_384,
-            "SHA3-512" => DigestAlgorithm::Sha3_512,
-            _ => return None,
-        })
+        let known = Self::NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        known.map(|(_, algorithm)| *algorithm)
+    }
+
+    /// Its own name.
+    pub fn as_str(self) -> &'static str {
+        let own = Self::NAMES.iter().find(|(_, algorithm)| *algorithm == self);
+        own.map_or("", |(name, _)| name)
     }
 
     fn hash(self, bytes: &[u8]) -> Vec<u8> {
         match self {
             DigestAlgorithm::Sha1 => Sha1::digest(bytes).to_vec(),
+            DigestAlgorithm::Md2 => md2::Md2::digest(bytes).to_vec(),
+            DigestAlgorithm::Md5 => md5::Md5::digest(bytes).to_vec(),
             DigestAlgorithm::Sha224 => sha2::Sha224::digest(bytes).to_vec(),
             DigestAlgorithm::Sha256 => sha2::Sha256::digest(bytes).to_vec(),
             DigestAlgorithm::Sha384 => sha2::Sha384::digest(bytes).to_vec(),
@@ -92,13 +115,17 @@ mod tests {
 
     #[test]
     fn algorithms_by_their_java_names() {
-        // Hashes of "abc" as published with the standards.
+        // Hashes of "abc" as published with the standards; Java 17 makes the same of all of them.
         let sha256 = DigestAlgorithm::from_name("SHA-256").unwrap();
         let expected = "abc:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
         assert_eq!(digest_identity(b"abc", sha256), expected);
         let sha3 = DigestAlgorithm::from_name("sha3-256").unwrap();
         let expected = "abc:Ophdp0/iJbIEXBcta9OQvYVfCG4+nVJbRr/iRRFDFTI=";
         assert_eq!(digest_identity(b"abc", sha3), expected);
+        let md5 = DigestAlgorithm::from_name("md5").unwrap();
+        assert_eq!(digest_identity(b"abc", md5), "abc:kAFQmDzST7DWlj99KOF/cg==");
+        let md2 = DigestAlgorithm::from_name("MD2").unwrap();
+        assert_eq!(digest_identity(b"abc", md2), "abc:2oU7DT+I2ZswKDpp5t7Wuw==");
         let lengths = [
             ("SHA1", 20),
             ("SHA-224", 28),
@@ -114,6 +141,14 @@ mod tests {
             assert_eq!(DigestAlgorithm::from_name(name).unwrap().hash(b"").len(), len, "{name}");
         }
         assert_eq!(DigestAlgorithm::from_name("SHA-257"), None);
+        for (name, algorithm) in DigestAlgorithm::NAMES {
+            assert_eq!(
+                DigestAlgorithm::from_name(&name.to_lowercase()),
+                Some(*algorithm),
+                "{name}"
+            );
+            assert_eq!(DigestAlgorithm::from_name(algorithm.as_str()), Some(*algorithm), "{name}");
+        }
     }
 
     #[test]

@@ -24,5 +24,5 @@ pub use config::{AuthConfig, AuthConfigError};
 pub use digest::{DigestAlgorithm, digest_identity};
 pub use identity::{Identities, Identity};
 pub use ip::ip_text;
-pub use provider::{Auth, AuthOutcome};
+pub use provider::{Auth, AuthOutcome, EnsembleName};
 pub use sasl::{SaslMechanism, SaslReply, SaslStep};

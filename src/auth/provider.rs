@@ -80,6 +80,15 @@ pub enum AuthOutcome {
     CloseSilently,
 }
 
+/// What a client's word of the ensemble it wants comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EnsembleName {
+    Right,
+    Wrong,
+    /// It named none, or this server knows none.
+    Unasked,
+}
+
 /// Authentication and authorization under one configuration. Immutable; shared by every core.
 #[derive(Clone, Debug)]
 pub struct Auth {
@@ -129,13 +138,33 @@ impl Auth {
     }
 
     fn addauth_ensemble(&self, ids: &Identities, auth: Option<&[u8]>) -> AuthOutcome {
-        let auth = auth.unwrap_or(b"");
-        let accepted = |names: &Vec<String>| names.iter().any(|name| name.as_bytes() == auth);
-        if auth.is_empty() || self.config.ensemble_names.as_ref().is_none_or(accepted) {
-            AuthOutcome::Ok(ids.clone())
-        } else {
-            AuthOutcome::CloseSilently
+        match self.ensemble_named(auth) {
+            EnsembleName::Right | EnsembleName::Unasked => AuthOutcome::Ok(ids.clone()),
+            EnsembleName::Wrong => AuthOutcome::CloseSilently,
         }
+    }
+
+    fn ensemble_named(&self, auth: Option<&[u8]>) -> EnsembleName {
+        let auth = auth.unwrap_or(b"");
+        match &self.config.ensemble_names {
+            Some(names) if !auth.is_empty() => {
+                match names.iter().any(|name| name.as_bytes() == auth) {
+                    true => EnsembleName::Right,
+                    false => EnsembleName::Wrong,
+                }
+            }
+            _ => EnsembleName::Unasked,
+        }
+    }
+
+    /// What an addauth request of scheme `ensemble` says; `None` for other schemes, and without the provider.
+    pub fn ensemble_name(
+        &self,
+        scheme: Option<&[u8]>,
+        auth: Option<&[u8]>,
+    ) -> Option<EnsembleName> {
+        let asked = scheme == Some(b"ensemble") && self.config.ensemble_provider;
+        asked.then(|| self.ensemble_named(auth))
     }
 
     /// Answers an addauth request of scheme `key`, given the data of the znode `/key` if there is

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use io_uring::{IoUring, opcode, types};
 
-use super::counts::{CoreCounts, Waiting};
+use super::counts::{CoreCounts, StallOptions, StallWatch, Waiting};
 use super::net::{self, Datagram, Net, NetOptions};
 use super::ports::{PortEvent, PortOptions, Ports};
-use super::report::ZabReport;
+use super::report::{ZabCounts, ZabReport};
 use super::state::SharedState;
 use super::world::World;
 use super::{Disk, EventFd, SnapshotPolicy, WriteSnapshot};
@@ -49,6 +49,8 @@ pub struct CoreOptions {
     pub flush_delay: Duration,
     /// Milliseconds of a flush from which there is a warning.
     pub fsync_warning_ms: i64,
+    /// Whether stalls of the loop are watched for.
+    pub stalls: Option<StallOptions>,
 }
 
 /// Who this server is among others.
@@ -114,6 +116,7 @@ pub struct ZabCore {
     counts: Box<CoreCounts>,
     /// What the flush under way began with.
     flushing: Option<Waiting>,
+    stalls: Option<StallWatch>,
 }
 
 impl std::fmt::Debug for ZabCore {
@@ -161,6 +164,7 @@ impl ZabCore {
             stopping: false,
         };
         Ok(ZabCore {
+            stalls: options.stalls.map(StallWatch::new),
             options,
             peer: parts.peer,
             world,
@@ -209,18 +213,47 @@ impl ZabCore {
     fn turn(&mut self) -> Result<(), CoreExit> {
         let now = self.mono_ms();
         self.peer.set_time(now, wall_ms());
+        self.world.net.set_now(now);
+        self.look_at_stalls(now);
         self.take_completions()?;
         self.look_at_space(now);
         self.take_port_events(now)?;
         self.take_inbox()?;
         self.peer.set_heard_everything(self.inbox.is_empty());
-        self.peer.end_turn(&mut self.world)?;
+        self.end_turn()?;
         self.take_port_events(now)?;
         self.submit()?;
         if self.world.snapshot_state.failed.load(Ordering::Acquire) {
             return Err(CoreExit::Snapshot);
         }
         Ok(())
+    }
+
+    /// Proposes, then commits, and counts how long each took.
+    fn end_turn(&mut self) -> Result<(), CoreExit> {
+        let (before, started) = (self.peer.progress(), Instant::now());
+        self.peer.propose(&mut self.world)?;
+        let proposed = self.peer.progress();
+        let mut middle = started;
+        if proposed != before {
+            middle = Instant::now();
+            self.counts.proposed(&before, &proposed, middle - started);
+        }
+        self.peer.conclude(&mut self.world)?;
+        let applied = self.peer.progress().applied - proposed.applied;
+        if applied > 0 {
+            self.counts.applied(applied, middle.elapsed());
+        }
+        Ok(())
+    }
+
+    fn look_at_stalls(&mut self, now: MonoMs) {
+        if let Some(watch) = &mut self.stalls
+            && let Some(stalled) = watch.turn(now)
+        {
+            self.counts.stall_ms.add(stalled);
+            watch.tell(stalled);
+        }
     }
 
     fn take_inbox(&mut self) -> Result<(), CoreExit> {
@@ -233,9 +266,12 @@ impl ZabCore {
                 ToZab::ResetCounts => {
                     *self.counts = CoreCounts::default();
                     *self.world.snapshot_state.took_ms() = Tally::default();
+                    self.world.net.reset_counts();
                     self.peer.reset_counts();
                 }
-                ToZab::Requests(batch) => self.take_requests(batch),
+                message @ (ToZab::Requests(_) | ToZab::CreateSession { .. }) => {
+                    self.take_request(message);
+                }
                 ToZab::SnapshotAdopted(Ok(())) => {
                     self.world.log = Some(self.world.disk.open_log()?);
                     self.peer.snapshot_adopted(&mut self.world)?;
@@ -254,12 +290,23 @@ impl ZabCore {
         Ok(())
     }
 
-    fn take_requests(&mut self, batch: RequestBatch) {
-        let (requests, sent_at) = (batch.requests.len(), batch.sent_at);
-        let started = Instant::now();
-        let waited_ms = crate::base::time::mono_ms(self.epoch, started) - sent_at;
-        self.peer.message(&mut self.world, ToZab::Requests(batch));
-        self.counts.prepared(requests, waited_ms, started.elapsed());
+    /// What a leader makes transactions of, and a learner forwards.
+    fn take_request(&mut self, message: ToZab) {
+        let (count, sent_at) = match &message {
+            ToZab::Requests(RequestBatch { requests, sent_at, .. }) => {
+                (requests.len(), Some(*sent_at))
+            }
+            _ => (1, None),
+        };
+        if !self.peer.is_leading() {
+            self.counts.forward_queue_size.add(count as i64);
+            return self.peer.message(&mut self.world, message);
+        }
+        let (before, started) = (self.peer.progress(), Instant::now());
+        let waited_ms =
+            sent_at.map_or(0, |at| crate::base::time::mono_ms(self.epoch, started) - at);
+        self.peer.message(&mut self.world, message);
+        self.counts.prepared(&before, &self.peer.progress(), waited_ms, started.elapsed());
     }
 
     /// What has happened on the ports, until nothing more does.
@@ -269,7 +316,7 @@ impl ZabCore {
             self.link_input(link)?;
         }
         loop {
-            let instant = Instant::now();
+            let (before, instant) = (self.peer.progress(), Instant::now());
             while let Some(event) = self.world.net.poll_event(instant) {
                 let looking = self.peer.is_looking();
                 let World { ports: Some(ports), net, port_events, .. } = &mut self.world else {
@@ -291,6 +338,10 @@ impl ZabCore {
             }
             for event in events {
                 self.port_event(event)?;
+            }
+            let prepared = self.peer.progress();
+            if prepared != before {
+                self.counts.prepared(&before, &prepared, 0, instant.elapsed());
             }
         }
     }
@@ -433,7 +484,11 @@ impl ZabCore {
                 return self.ring.submit().map(|_| ());
             }
         }
-        let timeout = types::Timespec::from(self.time_to_next());
+        let timeout = self.time_to_next();
+        if let Some(watch) = &mut self.stalls {
+            watch.sleeps(crate::base::time::mono_ms(self.epoch, Instant::now()), timeout);
+        }
+        let timeout = types::Timespec::from(timeout);
         let args = types::SubmitArgs::new().timespec(&timeout);
         let slept = self.ring.submitter().submit_with_args(1, &args);
         self.inbox.awake();
@@ -489,15 +544,24 @@ impl ZabCore {
             true => (self.peer.session_buckets(), self.peer.local_session_buckets()),
             false => (Vec::new(), Vec::new()),
         };
+        let snapshots_ms = *self.world.snapshot_state.took_ms();
         ZabReport {
             expiry: expiry(global),
             local_expiry: expiry(local),
-            snapshots_ms: *self.world.snapshot_state.took_ms(),
-            counts: counts.then(|| Box::new((CoreCounts::clone(&self.counts), self.peer.counts()))),
+            snapshots_ms,
+            counts: counts.then(|| self.counted()),
             log_bytes: stats.appended_bytes,
             uptime_ms: now,
             peer: status,
         }
+    }
+
+    fn counted(&mut self) -> Box<ZabCounts> {
+        Box::new(ZabCounts {
+            core: CoreCounts::clone(&self.counts),
+            peer: self.peer.counts(),
+            queues: self.world.net.counts().clone(),
+        })
     }
 }
 

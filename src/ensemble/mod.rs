@@ -25,9 +25,9 @@ mod wake;
 mod world;
 
 pub use self::core::{CoreExit, CoreOptions, CoreParts, Membership, ZabCore};
-pub use counts::CoreCounts;
+pub use counts::{CoreCounts, StallOptions};
 pub use disk::Disk;
-pub use report::ZabReport;
+pub use report::{ZabCounts, ZabReport};
 pub use snapshots::SnapshotPolicy;
 pub use state::SharedState;
 pub use wake::EventFd;

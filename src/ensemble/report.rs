@@ -1,9 +1,21 @@
 //! What the Zab core tells about itself.
 
+use std::collections::BTreeMap;
+
 use super::CoreCounts;
+use super::net::QueueCounts;
 use crate::base::tally::Tally;
-use crate::base::{MonoMs, SessionId, WallMs};
+use crate::base::{MonoMs, SessionId, Sid, WallMs};
 use crate::peer::{PeerCounts, PeerStatus};
+
+/// What the Zab core has counted.
+#[derive(Clone, Debug, Default)]
+pub struct ZabCounts {
+    pub core: CoreCounts,
+    pub peer: PeerCounts,
+    /// By learner: what waits to be sent to it.
+    pub queues: BTreeMap<Sid, QueueCounts>,
+}
 
 /// The Zab core's part of a report.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +29,7 @@ pub struct ZabReport {
     /// Milliseconds of each snapshot written.
     pub snapshots_ms: Tally,
     /// What was counted, when asked for.
-    pub counts: Option<Box<(CoreCounts, PeerCounts)>>,
+    pub counts: Option<Box<ZabCounts>>,
     pub log_bytes: u64,
     pub uptime_ms: MonoMs,
 }

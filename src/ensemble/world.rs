@@ -199,6 +199,12 @@ impl Host for World {
         self.net.send_shared(link.0, bytes, range);
     }
 
+    fn learner_known(&mut self, link: LinkId, sid: Sid) {
+        if sid.0 >= 0 {
+            self.net.count_as(link.0, sid);
+        }
+    }
+
     fn stream_snapshot(&mut self, link: LinkId, mut source: Source) {
         let Some(mut stream) = self.net.open_stream(link.0) else { return };
         let run = move || {

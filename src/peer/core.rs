@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::counts::{LeaderCounts, RoleCounts};
+use super::counts::{LeaderCounts, LoadCounts, Progress, RoleCounts, TransitCounts};
 use super::database::{Database, Recovered};
 use super::host::{Fatal, Host};
 use super::local_sessions::{LocalOptions, LocalSessions};
+use super::proposal::Proposal;
 use super::queue::{ApplyQueue, Attached, Pending};
 use crate::auth::Auth;
 use crate::base::{MonoMs, Planted, SessionId, Sid, WallMs, Zxid, planted};
@@ -106,6 +107,9 @@ pub(super) struct Core {
     pub prep_counts: PrepCounts,
     pub leader_counts: LeaderCounts,
     pub role_counts: RoleCounts,
+    pub transit: TransitCounts,
+    pub progress: Progress,
+    pub loads: LoadCounts,
     /// When this server last began to look for a leader, found one, and ceased to serve.
     pub looking_since: MonoMs,
     pub role_since: MonoMs,
@@ -123,6 +127,7 @@ impl Core {
 
     /// Another history takes the place of this one; all of it is on disk.
     pub fn adopt(&mut self, recovered: Recovered) {
+        self.loads.merge(&recovered.loads);
         self.db.replace(recovered);
         let last = self.db.last();
         self.queue.reset(last);
@@ -152,10 +157,20 @@ impl Core {
         Ok(())
     }
 
+    /// A proposal that is not applied, or was a short while ago.
+    pub fn recent_proposal(&self, zxid: Zxid) -> Option<&Proposal> {
+        let before = Zxid(zxid.0 - 1);
+        let applied = self.db.committed.after(before).next().filter(|txn| txn.zxid == zxid);
+        applied.or_else(|| self.queue.proposals_between(before, zxid).next())
+    }
+
     pub fn apply_ready(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         let Core { queue, db, attached, .. } = self;
         db.applier.set_now(self.now, self.wall);
-        queue.apply_ready(db, attached, host)
+        let before = queue.counts.count;
+        let applied = queue.apply_ready(self.now, db, attached, host);
+        self.progress.applied += queue.counts.count - before;
+        applied
     }
 
     /// The members, as clients may read them in `/zookeeper/config`. Local, not logged, outside the digest.
@@ -190,7 +205,7 @@ impl Core {
 
     /// Applies everything given to the log while no client is served: without events and answers.
     pub fn apply_appended(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
-        self.queue.commit(self.appended);
+        self.queue.commit(self.appended, self.now);
         self.apply_unheard(host)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::counts::LoadCounts;
 use super::proposal::{CommittedLog, Proposal};
 use super::source::Source;
 use crate::base::{MonoMs, Zxid};
@@ -23,6 +24,8 @@ pub struct Recovered {
     pub applier: Applier,
     /// The last transactions of the log, for learners that lag a little.
     pub recent: Vec<Proposal>,
+    /// How long it took; nothing for what was not read from disk.
+    pub loads: LoadCounts,
 }
 
 impl fmt::Debug for Recovered {

@@ -117,6 +117,8 @@ pub trait Host {
     fn send(&mut self, link: LinkId, bytes: &[u8]);
     /// The same without a copy of large pieces.
     fn send_shared(&mut self, link: LinkId, bytes: &Arc<Vec<u8>>, range: Range<usize>);
+    /// A link is that learner's: how long what it is sent has to wait counts under this number.
+    fn learner_known(&mut self, link: LinkId, sid: Sid);
     /// Sends the tree on the side, in the form of a SNAP; whatever is sent afterwards leaves after it.
     fn stream_snapshot(&mut self, link: LinkId, source: Source);
     /// The link goes down when nothing is received for so many milliseconds.

@@ -39,7 +39,9 @@ mod tests;
 use std::sync::Arc;
 
 pub use self::core::{Epochs, PeerOptions, SyncLimits};
-pub use counts::{LeaderCounts, PeerCounts, RoleCounts};
+pub use counts::{
+    AppliedCounts, LeaderCounts, LoadCounts, PeerCounts, Progress, RoleCounts, TransitCounts,
+};
 pub use database::Recovered;
 pub use host::{EpochFile, Fatal, Host, LinkId, ServerState};
 pub use local_sessions::LocalOptions;
@@ -122,6 +124,7 @@ pub struct PeerParts {
 impl Peer {
     pub fn new(options: PeerOptions, parts: PeerParts) -> Peer {
         let PeerParts { recovered, epochs, session_ids, auth, election, commit_log_count } = parts;
+        let loads = recovered.loads.clone();
         let db = Database::new(recovered, commit_log_count.max(COMMIT_LOG_COUNT_MIN));
         let last = db.last();
         let local = LocalSessions::new(options.local, options.limits.tick_ms);
@@ -145,6 +148,9 @@ impl Peer {
                 prep_counts: Default::default(),
                 leader_counts: Default::default(),
                 role_counts: Default::default(),
+                transit: Default::default(),
+                progress: Default::default(),
+                loads,
                 looking_since: 0,
                 role_since: 0,
                 unavailable_since: 0,
@@ -345,8 +351,22 @@ impl Peer {
 
     /// Ends a turn; everything that it led to is with the host when this returns.
     pub fn end_turn(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
+        self.propose(host)?;
+        self.conclude(host)
+    }
+
+    /// The first half of a turn's end: what the clock asks for is done, and everything prepared is with log and learners.
+    pub fn propose(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         self.tick(host)?;
         self.follow_role(host);
+        match &mut self.role {
+            Role::Leading(leader) => leader.propose(&mut self.core, host),
+            Role::Learning(_) | Role::Looking => Ok(()),
+        }
+    }
+
+    /// The second half: what is committed is told and applied.
+    pub fn conclude(&mut self, host: &mut dyn Host) -> Result<(), Fatal> {
         let core = &mut self.core;
         let turn = match &mut self.role {
             Role::Leading(leader) => {
@@ -416,6 +436,11 @@ impl Peer {
             Role::Learning(learner) => learner.link() == link && learner.is_truncating(),
             _ => false,
         }
+    }
+
+    /// Requests are validated here.
+    pub fn is_leading(&self) -> bool {
+        matches!(self.role, Role::Leading(_))
     }
 
     pub fn is_looking(&self) -> bool {

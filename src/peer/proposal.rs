@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::base::Zxid;
+use crate::base::{WallMs, Zxid};
+use crate::wire::txn::TxnHeader;
 
 /// One transaction. Its bytes lie in a chunk that it shares with its neighbours.
 #[derive(Clone, Debug)]
@@ -30,6 +31,11 @@ impl Proposal {
 
     pub fn bytes(&self) -> &[u8] {
         &self.chunk[self.start as usize..self.end as usize]
+    }
+
+    /// Milliseconds since the leader made it, by two servers' wall clocks; `None` where those differ too much to tell.
+    pub fn age(&self, wall: WallMs) -> Option<i64> {
+        TxnHeader::time_of(self.bytes()).map(|made| wall - made).filter(|age| *age >= 0)
     }
 
     pub fn chunk(&self) -> &Arc<Vec<u8>> {

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::counts::AppliedCounts;
 use super::database::Database;
 use super::host::{Fatal, Host};
 use super::proposal::Proposal;
-use crate::base::{SessionId, Zxid};
+use crate::base::{MonoMs, SessionId, Zxid};
 use crate::pipeline::apply::ReplyTo;
 use crate::pipeline::{CommitBatch, ConnToken, Item};
 use crate::session::password;
@@ -60,13 +61,25 @@ pub(super) type Attached = HashMap<SessionId, ConnToken, ahash::RandomState>;
 pub(super) struct ApplyQueue {
     pending: VecDeque<Pending>,
     committed: Zxid,
+    /// Since when what is committed up to there waits to be applied; empty when nothing does.
+    since: VecDeque<(Zxid, MonoMs)>,
     /// Transactions applied since start.
     pub applied_count: u64,
+    pub counts: AppliedCounts,
+}
+
+/// Transactions of a run: those that a client of this server waits for, and the others.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    local: i64,
+    others: i64,
 }
 
 impl ApplyQueue {
     pub fn new(committed: Zxid) -> ApplyQueue {
-        ApplyQueue { pending: VecDeque::new(), committed, applied_count: 0 }
+        let (pending, since) = (VecDeque::new(), VecDeque::new());
+        let counts = AppliedCounts::default();
+        ApplyQueue { pending, committed, since, applied_count: 0, counts }
     }
 
     pub fn push(&mut self, pending: Pending) {
@@ -81,13 +94,22 @@ impl ApplyQueue {
         self.pending.is_empty()
     }
 
-    pub fn commit(&mut self, up_to: Zxid) {
-        self.committed = self.committed.max(up_to);
+    /// `now`: milliseconds on the server's clock.
+    pub fn commit(&mut self, up_to: Zxid, now: MonoMs) {
+        if up_to <= self.committed {
+            return;
+        }
+        self.committed = up_to;
+        match self.since.back_mut() {
+            Some((last, at)) if *at == now => *last = up_to,
+            _ => self.since.push_back((up_to, now)),
+        }
     }
 
     /// Another history, or another leadership: nothing waits, and `committed` is where it begins.
     pub fn reset(&mut self, committed: Zxid) {
         self.pending.clear();
+        self.since.clear();
         self.committed = committed;
     }
 
@@ -104,6 +126,19 @@ impl ApplyQueue {
             Pending::Txn { proposal, .. } => Some(proposal),
             _ => None,
         })
+    }
+
+    /// Those of them behind `after`, up to `to`. Zxids follow each other within an epoch, and each has a place: none
+    /// of them stands further in front than so many places behind the first.
+    pub fn proposals_between(&self, after: Zxid, to: Zxid) -> impl Iterator<Item = &Proposal> {
+        let first = self.proposals().next().map_or(after, |first| first.zxid);
+        let skip = if first.epoch() == after.epoch() { after.0.saturating_sub(first.0) } else { 0 };
+        let skip = usize::try_from(skip).unwrap_or(0).min(self.pending.len());
+        let rest = self.pending.range(skip..).filter_map(|pending| match pending {
+            Pending::Txn { proposal, .. } => Some(proposal),
+            _ => None,
+        });
+        rest.skip_while(move |txn| txn.zxid <= after).take_while(move |txn| txn.zxid <= to)
     }
 
     /// Nobody waits any more: what is left is only applied.
@@ -129,14 +164,44 @@ impl ApplyQueue {
     /// behind: its own turn makes room.
     pub fn apply_ready(
         &mut self,
+        now: MonoMs,
         db: &mut Database,
         attached: &mut Attached,
         host: &mut dyn Host,
     ) -> Result<(), Fatal> {
         while self.next_is_ready() && host.shards_have_room() {
-            self.apply_run(db, attached, host)?;
+            let waiting = self.ready_len();
+            let run = self.apply_run(db, attached, host)?;
+            self.count_run(now, waiting, run, db.last());
         }
         Ok(())
+    }
+
+    /// Committed transactions that wait, within an epoch.
+    fn ready_len(&self) -> i64 {
+        let first = self.proposals().next().map_or(self.committed.next(), |first| first.zxid);
+        if first.epoch() != self.committed.epoch() {
+            return 1;
+        }
+        (self.committed.0 - first.0 + 1).max(0)
+    }
+
+    /// A run that reached `last` is through. Its transactions count as having waited as long as the first of them.
+    fn count_run(&mut self, now: MonoMs, waiting: i64, run: Run, last: Zxid) {
+        let size = run.local + run.others;
+        if size == 0 {
+            return;
+        }
+        let waited = self.since.front().map_or(0, |(_, at)| (now - at).max(0));
+        while self.since.front().is_some_and(|(zxid, _)| *zxid <= last) {
+            self.since.pop_front();
+        }
+        let counts = &mut self.counts;
+        counts.count += size as u64;
+        counts.queue_size.add(waiting);
+        counts.run_size.add(size);
+        counts.local_ms.add_many(waited, run.local);
+        counts.other_ms.add_many(waited, run.others);
     }
 
     /// The same without regard to client cores: they serve nobody, and nothing is said to them.
@@ -149,6 +214,7 @@ impl ApplyQueue {
         while self.next_is_ready() {
             self.apply_run(db, attached, host)?;
         }
+        self.since.clear();
         Ok(())
     }
 
@@ -159,13 +225,19 @@ impl ApplyQueue {
         db: &mut Database,
         attached: &mut Attached,
         host: &mut dyn Host,
-    ) -> Result<(), Fatal> {
+    ) -> Result<Run, Fatal> {
+        let mut count = Run::default();
         let mut batch = CommitBatch { zxid: db.tree.tree().applied(), ..Default::default() };
         let mut run = 0;
         while run < APPLY_RUN_MAX && batch.bytes.len() < APPLY_RUN_BYTES_MAX && self.next_is_ready()
         {
             let Some(next) = self.pending.pop_front() else { break };
             run += 1;
+            if let Pending::Txn { waiting, .. } = &next {
+                let local = waiting.reply.is_some() || waiting.connect.is_some();
+                count.local += i64::from(local);
+                count.others += i64::from(!local);
+            }
             self.apply_one(next, db, attached, &mut batch)?;
         }
         let zxid = batch.zxid;
@@ -176,7 +248,7 @@ impl ApplyQueue {
             db.tree.publish(zxid);
         }
         host.wake_shards();
-        Ok(())
+        Ok(count)
     }
 
     fn apply_one(

@@ -7,6 +7,7 @@ use super::*;
 use crate::auth::{AuthConfig, Identities};
 use crate::base::SessionId;
 use crate::base::slab::{Key, Slab};
+use crate::base::tally::Tally;
 use crate::pipeline::Applier;
 use crate::pipeline::messages::{RequestBatch, WriteRequest};
 use crate::pipeline::prep::PrepOptions;
@@ -32,6 +33,8 @@ struct Memory {
     /// Sessions of each snapshot taken.
     snapshots: Vec<Vec<SessionId>>,
     batches: Vec<Arc<CommitBatch>>,
+    /// The client cores are behind.
+    crowded: bool,
 }
 
 fn no() -> ! {
@@ -69,11 +72,12 @@ impl Host for Memory {
         LinkId(self.dialled)
     }
     fn send(&mut self, link: LinkId, bytes: &[u8]) { self.sent.push((link, bytes.to_vec())); }
+    fn learner_known(&mut self, _: LinkId, _: Sid) { no() }
     fn send_shared(&mut self, _: LinkId, _: &Arc<Vec<u8>>, _: Range<usize>) { no() }
     fn stream_snapshot(&mut self, _: LinkId, _: Source) { no() }
     fn set_read_timeout(&mut self, _: LinkId, _: MonoMs) {}
     fn close(&mut self, link: LinkId) { self.open_links.retain(|open| *open != link); }
-    fn shards_have_room(&self) -> bool { true }
+    fn shards_have_room(&self) -> bool { !self.crowded }
     fn to_shards(&mut self, batch: &Arc<CommitBatch>) { self.batches.push(batch.clone()); }
     fn control_shards(&mut self, _: ToShard) {}
     fn wake_shards(&mut self) {}
@@ -132,6 +136,7 @@ impl Rig {
             sessions: SessionTracker::new(2000),
             applier: Applier::default(),
             recent: Vec::new(),
+            loads: Default::default(),
         };
         let parts = PeerParts {
             recovered,
@@ -314,6 +319,45 @@ fn counts_begin_anew_when_asked_to() {
     let counts = rig.peer.counts();
     assert_eq!((counts.propagation.tally.count, counts.prep.changes_queued), (0, 0));
     assert_eq!((counts.written.iter().count(), rig.peer.status(false).applied), (0, 0));
+}
+
+#[test]
+fn what_is_committed_is_counted_where_it_waits() {
+    let mut rig = Rig::new();
+    let session = rig.open();
+    rig.peer.reset_counts();
+    let before = rig.peer.progress();
+    for path in [&b"/a"[..], b"/b", b"/c"] {
+        rig.create(session, path, 0);
+    }
+    rig.peer.set_time(40, 1040);
+    rig.turn();
+    rig.host.crowded = true;
+    rig.flush();
+    let progress = rig.peer.progress();
+    assert_eq!((progress.prepared - before.prepared, progress.proposed - before.proposed), (3, 3));
+    assert_eq!(progress.applied, before.applied, "the client cores are behind");
+    rig.host.crowded = false;
+    rig.peer.set_time(49, 1049);
+    assert_eq!(replies(&rig.turn()).len(), 3);
+    rig.write(session, OpCode::CloseSession, Vec::new());
+    rig.turn();
+    rig.flush();
+    let counts = rig.peer.counts().applied;
+    assert_eq!(counts.count, 4);
+    assert_eq!(counts.queue_size, Tally { min: 1, max: 3, count: 2, sum: 4 });
+    assert_eq!(counts.run_size, counts.queue_size);
+    assert_eq!(counts.local_ms.tally, Tally { min: 0, max: 9, count: 4, sum: 27 });
+    assert_eq!(counts.other_ms.tally.count, 0);
+    let progress = rig.peer.progress();
+    assert_eq!((progress.closings, progress.applied - before.applied), (1, 4));
+    // Nobody waits for the end of a session that was not heard of.
+    rig.open();
+    rig.peer.set_time(60_000, 61_000);
+    rig.turn();
+    rig.flush();
+    assert_eq!(rig.peer.progress().closings, 2);
+    assert_eq!(rig.peer.counts().applied.other_ms.tally.count, 1);
 }
 
 /// A server with a transaction, which has just been told to follow server 2.

@@ -112,7 +112,7 @@ pub trait Report: Send + Sync + std::fmt::Debug {
     /// Whether lists of connections, watches and sessions are wanted: they are dear on a large server.
     fn wants_lists(&self) -> bool;
 
-    /// Whether everything counted is wanted: some ten KiB from each core.
+    /// Whether everything counted is wanted: some tens of KiB from each core.
     fn wants_counts(&self) -> bool;
 
     fn add(&self, part: Box<dyn std::any::Any + Send>);

@@ -12,11 +12,12 @@ use super::profile::Pin;
 use super::{
     Config, ExitCode, Loaded, limits, listen, members, preflight, restore, signals, unserved,
 };
-use crate::auth::{Auth, AuthConfig, DigestAlgorithm};
+use crate::auth::{Auth, AuthConfig};
 use crate::base::MonoMs;
 use crate::base::limits::{SHARD_MAILBOX_SLOTS, ZAB_INBOX_SLOTS};
 use crate::ensemble::{
-    CoreExit, CoreOptions, CoreParts, Disk, EventFd, SharedState, SnapshotPolicy, ZabCore,
+    CoreExit, CoreOptions, CoreParts, Disk, EventFd, SharedState, SnapshotPolicy, StallOptions,
+    ZabCore,
 };
 use crate::peer::{Fatal, Recovered};
 use crate::pipeline::Mailbox;
@@ -29,7 +30,7 @@ use crate::storage::{DataLayout, LogOptions};
 pub fn run(loaded: Loaded) -> ExitCode {
     let Loaded { config, warnings } = loaded;
     tracing::info!("ringkeeper {} starting", env!("CARGO_PKG_VERSION"));
-    for warning in &warnings {
+    for warning in warnings.iter().map(ToString::to_string).chain(unserved::warnings(&config)) {
         tracing::warn!("{warning}");
     }
     if config.ensemble.is_some() && (config.peers.tls || config.peers.sasl_server_required) {
@@ -40,7 +41,6 @@ pub fn run(loaded: Loaded) -> ExitCode {
         );
         return ExitCode::Invocation;
     }
-    unserved::warn(&config);
     match start(&config) {
         Ok(server) => server.run_to_end(),
         Err((code, text)) => {
@@ -87,8 +87,7 @@ fn start(config: &Config) -> Result<RunningServer, Failed> {
     signals::block().map_err(unexpected)?;
     let profile = &config.profile;
     check_machine(config)?;
-    let auth_config = auth_config(config).map_err(|error| (ExitCode::Invocation, error))?;
-    let auth = Arc::new(Auth::new(auth_config));
+    let auth = Arc::new(Auth::new(auth_config(config)));
     let epoch = Instant::now();
     let layout = restore::open_layout(config)?;
     let addresses = client_addresses(config);
@@ -274,6 +273,11 @@ fn core_options(config: &Config) -> CoreOptions {
         flush_batch_max: profile.flush_batch_max,
         flush_delay: Duration::from_micros(profile.flush_delay_us),
         fsync_warning_ms: config.storage.fsync_warning_ms,
+        stalls: config.observability.stall_watch.then_some(StallOptions {
+            info_ms: config.observability.stall_info_ms,
+            warn_ms: config.observability.stall_warn_ms,
+            check_ms: config.observability.stall_check_ms,
+        }),
     }
 }
 
@@ -340,14 +344,11 @@ fn cpu_of(config: &Config, nth: usize) -> Option<usize> {
     }
 }
 
-fn auth_config(config: &Config) -> Result<AuthConfig, String> {
+fn auth_config(config: &Config) -> AuthConfig {
     let auth = &config.auth;
     let has = |wanted: AuthProvider| {
         config.auth_providers.schemes.iter().any(|(_, provider)| *provider == wanted)
     };
-    let alg = auth.digest_alg.as_str();
-    let digest_algorithm = DigestAlgorithm::from_name(alg)
-        .ok_or_else(|| format!("DigestAuthenticationProvider.digestAlg={alg}: unknown"))?;
     let mut sasl_super_users = config.auth_providers.super_users.clone();
     sasl_super_users.extend(auth.sasl_super_user.clone());
     let enforced = if auth.require_client_sasl {
@@ -355,9 +356,9 @@ fn auth_config(config: &Config) -> Result<AuthConfig, String> {
     } else {
         auth.enforce.then(|| auth.enforce_schemes.clone())
     };
-    Ok(AuthConfig {
+    AuthConfig {
         digest_enabled: auth.digest,
-        digest_algorithm,
+        digest_algorithm: auth.digest_alg,
         super_digest: auth.super_digest.as_ref().map(|secret| secret.expose().to_owned()),
         ensemble_provider: has(AuthProvider::Ensemble),
         ensemble_names: (!auth.ensemble_names.is_empty()).then(|| auth.ensemble_names.clone()),
@@ -371,7 +372,7 @@ fn auth_config(config: &Config) -> Result<AuthConfig, String> {
         skip_acl: auth.skip_acl,
         let_any_sasl_user_do: auth.any_sasl_user.then(|| "x".to_owned()),
         unknown_providers: Vec::new(),
-    })
+    }
 }
 
 /// The IPv4 wildcard stands for all addresses of both families, where the machine has IPv6.

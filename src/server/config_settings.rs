@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::config_reader::{Reader, Secret};
+use crate::auth::DigestAlgorithm;
 
 /// How `check-config` shows a value.
 pub trait Shown {
@@ -137,15 +138,10 @@ words! {
     }
 }
 
-words! {
-    /// Digest algorithm of the `digest` scheme.
-    DigestAlg {
-        Sha1 = "SHA1",
-        Sha1Dash = "SHA-1",
-        Sha256 = "SHA-256",
-        Sha512 = "SHA-512",
-        Sha3 = "SHA3-256",
-        Md5 = "MD5",
+/// Digest algorithm of the `digest` scheme.
+impl Shown for DigestAlgorithm {
+    fn shown(&self) -> String {
+        self.as_str().to_owned()
     }
 }
 
@@ -351,8 +347,8 @@ settings! {
         digest: bool = flag("DigestAuthenticationProvider.enabled", true);
         /// `super:<base64 digest>`.
         super_digest: Option<Secret> = secret("DigestAuthenticationProvider.superDigest");
-        digest_alg: DigestAlg = one_of(
-            "DigestAuthenticationProvider.digestAlg", DigestAlg::WORDS, DigestAlg::Sha1
+        digest_alg: DigestAlgorithm = one_of(
+            "DigestAuthenticationProvider.digestAlg", DigestAlgorithm::NAMES, DigestAlgorithm::Sha1
         );
         x509_super_user: Option<String> = text("X509AuthenticationProvider.superUser");
         sasl_super_user: Option<String> = text("superUser");

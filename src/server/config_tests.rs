@@ -11,6 +11,7 @@ use super::config_keys::{self, Class, KEYS, TLS_CLIENT_KEYS, TLS_KEYS};
 use super::config_reader::Reader;
 use super::jvm_flags::{Env, JvmFlags};
 use super::properties::Properties;
+use super::unserved;
 use crate::base::prng::Prng;
 
 /// A directory with a `zoo.cfg`; `$D` in the text stands for it.
@@ -41,6 +42,51 @@ impl Site {
     fn load_with(&self, env: &Env) -> Result<Loaded, ConfigError> {
         Config::load(&self.file(), env)
     }
+}
+
+/// Settings that are read and do nothing, the line that must say so, and whether only a member has it. With nothing
+/// set nothing is said.
+const WITHOUT_EFFECT: &[(&str, &str, bool)] = &[
+    ("request_throttle_stall_time=50", "request_throttle_stall_time", false),
+    (
+        "request_throttle_max_requests=9\nrequest_throttle_drop_stale=false",
+        "request_throttle_drop_stale=false",
+        false,
+    ),
+    (
+        "request_throttle_max_requests=9\nrequest_stale_connection_check=false",
+        "request_stale_connection_check=false",
+        false,
+    ),
+    ("throttled_op_wait_time=5", "throttled_op_wait_time", false),
+    ("audit.enable=true", "audit.enable", false),
+    ("client.portUnification=true", "client.portUnification (TLS)", false),
+    ("java.security.auth.login.config=/j", "java.security.auth.login.config (SASL)", false),
+    ("quorum.auth.enableSasl=true", "quorum.auth.enableSasl", false),
+    ("reconfigEnabled=true", "reconfigEnabled", true),
+    ("observerMasterPort=2191", "observerMasterPort", true),
+    ("oraclePath=/o", "oraclePath", true),
+    ("readonlymode.enabled=true", "readonlymode.enabled without localSessionsEnabled", true),
+];
+
+#[test]
+fn what_has_no_effect_is_said_in_one_line() {
+    let said = |member: bool, tail: &str| {
+        let others = if member { THREE } else { "" };
+        let site = Site::new(&format!("{BASE}{others}{tail}\n"));
+        site.write("myid", "1");
+        unserved::warnings(&site.load().expect(tail).config)
+    };
+    assert_eq!((said(false, ""), said(true, "")), (vec![], vec![]));
+    for (text, start, of_members) in WITHOUT_EFFECT {
+        let lines = said(true, text);
+        assert!(lines.len() == 1 && lines[0].starts_with(start), "{text}: {lines:?}");
+        assert!(!lines[0].contains('\n'), "{text}: {lines:?}");
+        assert_eq!(said(false, text), if *of_members { vec![] } else { lines }, "{text}");
+    }
+    let eager = "enableEagerACLCheck=true";
+    assert!(said(false, eager)[0].starts_with("enableEagerACLCheck is set and has no effect"));
+    assert!(said(true, eager).is_empty());
 }
 
 const BASE: &str = "dataDir=$D\nclientPort=2181\n";

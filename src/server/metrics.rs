@@ -1,11 +1,12 @@
 //! What the cores have counted, under the names of the catalogue (reference: admin-and-metrics 6).
 
 use crate::admin::four_letter::report::{Mode, NamespaceQuota, ServerReport};
-use crate::admin::metrics::{Advanced, Basic, BasicSet, Counter, CounterSet, Metrics};
+use crate::admin::metrics::{Advanced, AdvancedSet, Basic, BasicSet, Counter, CounterSet, Metrics};
+use crate::auth::EnsembleName;
 use crate::base::tally::Sizes;
-use crate::ensemble::{CoreCounts, ZabReport};
-use crate::peer::{PeerCounts, RoleCounts};
-use crate::shard::{ShardCounts, ShardReport};
+use crate::ensemble::{CoreCounts, ZabCounts, ZabReport};
+use crate::peer::{AppliedCounts, LoadCounts, PeerCounts, RoleCounts};
+use crate::shard::{OrderCounts, ShardCounts, ShardReport};
 use crate::tree::Tree;
 
 /// Adds up all cores' parts. A core that did not answer in time is missing until the next time.
@@ -20,9 +21,16 @@ pub(super) fn fill(report: &mut ServerReport, shards: &[ShardReport], zab: &ZabR
     metrics.count(Counter::DigestMismatches, zab.peer.digest_mismatches as i64);
     metrics.count(Counter::StaleSessionsExpired, zab.peer.sessions_expired as i64);
     metrics.merge_basic(Basic::SnapshotTime, &zab.snapshots_ms);
-    if let Some((core, peer)) = zab.counts.as_deref() {
+    if let Some(ZabCounts { core, peer, queues }) = zab.counts.as_deref() {
         of_core(metrics, core);
         of_peer(metrics, peer);
+        of_loads(metrics, &peer.loads);
+        of_applied(metrics, &peer.applied);
+        for (sid, queue) in queues {
+            let sid = sid.0.to_string();
+            metrics.merge_for(BasicSet::LearnerQueueSize, &sid, &queue.size);
+            metrics.merge_advanced_for(AdvancedSet::LearnerQueueTime, &sid, &queue.ms);
+        }
         of_roles(metrics, &peer.roles, report.mode == Mode::Observer);
         report.proposal_sizes = peer.leader.proposal_sizes;
     }
@@ -49,6 +57,10 @@ fn of_shard(metrics: &mut Metrics, counts: &ShardCounts) {
         (Counter::StaleRequestsDropped, counts.stale_dropped),
         (Counter::StaleReplies, counts.stale_replies),
         (Counter::LargeRequestsRejected, counts.large_rejected),
+        (Counter::ClosedWithoutServer, counts.no_server),
+        (Counter::EnsembleAuthSuccess, counts.ensemble_names[EnsembleName::Right as usize]),
+        (Counter::EnsembleAuthFail, counts.ensemble_names[EnsembleName::Wrong as usize]),
+        (Counter::EnsembleAuthSkip, counts.ensemble_names[EnsembleName::Unasked as usize]),
     ] {
         metrics.count(counter, value as i64);
     }
@@ -63,6 +75,42 @@ fn of_shard(metrics: &mut Metrics, counts: &ShardCounts) {
     metrics.merge_basic(Basic::ConnectionTokenDeficit, &counts.token_deficit);
     metrics.merge_advanced(Advanced::ThrottleQueueTime, &counts.throttle_ms);
     metrics.merge_set(BasicSet::ReadPerNamespace, &counts.read);
+    of_order(metrics, &counts.order);
+}
+
+fn of_order(metrics: &mut Metrics, counts: &OrderCounts) {
+    for (basic, tally) in [
+        (Basic::ReadCommitIssued, &counts.reads_issued),
+        (Basic::ReadCommitQueued, &counts.reads),
+        (Basic::WriteCommitQueued, &counts.writes),
+        (Basic::RequestsInSessionQueue, &counts.in_session),
+        (Basic::PendingSessionQueue, &counts.sessions),
+        (Basic::ReadsAfterWrite, &counts.reads_after_write),
+        (Basic::ReadsIssued, &counts.reads_let_go),
+        (Basic::SessionQueuesDrained, &counts.drained),
+    ] {
+        metrics.merge_basic(basic, tally);
+    }
+    metrics.merge_advanced(Advanced::ReadFinalTime, &counts.answer_ms);
+}
+
+fn of_applied(metrics: &mut Metrics, counts: &AppliedCounts) {
+    metrics.count(Counter::RequestCommitQueued, counts.count as i64);
+    metrics.merge_basic(Basic::CommitCommitQueued, &counts.queue_size);
+    metrics.merge_basic(Basic::WriteCommitIssued, &counts.run_size);
+    metrics.merge_advanced(Advanced::LocalWriteCommitted, &counts.local_ms);
+    metrics.merge_advanced(Advanced::ServerWriteCommitted, &counts.other_ms);
+}
+
+fn of_loads(metrics: &mut Metrics, counts: &LoadCounts) {
+    for (basic, tally) in [
+        (Basic::DbInitTime, &counts.all_ms),
+        (Basic::StartupSnapLoadTime, &counts.snapshot_ms),
+        (Basic::StartupTxnsLoadTime, &counts.txns_ms),
+        (Basic::StartupTxnsLoaded, &counts.txns),
+    ] {
+        metrics.merge_basic(basic, tally);
+    }
 }
 
 fn of_core(metrics: &mut Metrics, counts: &CoreCounts) {
@@ -70,6 +118,14 @@ fn of_core(metrics: &mut Metrics, counts: &CoreCounts) {
     metrics.merge_advanced(Advanced::PrepQueueTime, &counts.prep_queue_ms);
     metrics.merge_basic(Basic::PrepQueueSize, &counts.prep_queue_size);
     metrics.merge_basic(Basic::PrepProcessTime, &counts.prep_ms);
+    metrics.merge_advanced(Advanced::CloseSessionPrepTime, &counts.close_ms);
+    metrics.merge_basic(Basic::ProposalProcessTime, &counts.propose_ms);
+    metrics.merge_basic(Basic::CommitProcessTime, &counts.commit_ms);
+    // Nothing else is done in between.
+    metrics.merge_basic(Basic::WriteBatchTime, &counts.commit_ms);
+    metrics.merge_advanced(Advanced::WriteFinalTime, &counts.apply_ms);
+    metrics.merge_basic(Basic::LearnerRequestQueue, &counts.forward_queue_size);
+    metrics.merge_advanced(Advanced::StallTime, &counts.stall_ms);
     metrics.count(Counter::SyncQueued, counts.log_queued as i64);
     metrics.merge_advanced(Advanced::SyncQueueTime, &counts.log_queue_ms);
     // What waits for a flush goes with the next one, all of it.
@@ -92,6 +148,12 @@ fn of_peer(metrics: &mut Metrics, counts: &PeerCounts) {
     metrics.count(Counter::Proposal, counts.leader.proposals as i64);
     metrics.count(Counter::Commit, counts.leader.commits as i64);
     metrics.merge_advanced(Advanced::QuorumAckLatency, &counts.leader.quorum_ack);
+    for (sid, samples) in &counts.leader.acks {
+        metrics.merge_advanced_for(AdvancedSet::AckLatency, &sid.0.to_string(), samples);
+    }
+    metrics.merge_advanced(Advanced::ProposalLatency, &counts.transit.proposed);
+    metrics.merge_advanced(Advanced::ProposalAckCreation, &counts.transit.acknowledged);
+    metrics.merge_advanced(Advanced::CommitPropagation, &counts.transit.committed);
 }
 
 /// `observer`: what a sync counts as.
@@ -102,6 +164,7 @@ fn of_roles(metrics: &mut Metrics, roles: &RoleCounts, observer: bool) {
         (Counter::LearnerCommitReceived, roles.commits_received),
         (Counter::DiffSync, roles.diffs),
         (Counter::SnapSync, roles.snaps),
+        (Counter::Revalidate, roles.revalidations),
     ] {
         metrics.count(counter, value as i64);
     }
@@ -109,6 +172,8 @@ fn of_roles(metrics: &mut Metrics, roles: &RoleCounts, observer: bool) {
     for (basic, tally) in [
         (Basic::ElectionTime, &roles.election),
         (sync, &roles.sync),
+        (Basic::InflightDiff, &roles.diffs_under_way),
+        (Basic::InflightSnap, &roles.snaps_under_way),
         (Basic::UnavailableTime, &roles.unavailable),
         (Basic::LeaderUnavailableTime, &roles.leader_unavailable),
     ] {

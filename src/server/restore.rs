@@ -11,9 +11,10 @@ use super::config_settings::Compression as ConfiguredCompression;
 use super::{Config, ExitCode};
 use crate::base::{MonoMs, SessionId, Zxid};
 use crate::ensemble::WriteSnapshot;
-use crate::peer::{Proposal, Recovered, Source};
+use crate::peer::{LoadCounts, Proposal, Recovered, Source};
 use crate::pipeline::{Applier, CommitBatch};
 use crate::session::SessionTracker;
+use crate::storage;
 use crate::storage::{
     Compression, DataLayout, PurgeSchedule, RecoveryOptions, RecoveryTarget, SinkError,
     SnapshotInfo, SnapshotOptions, SnapshotSink, recover, snapshot,
@@ -73,6 +74,7 @@ fn lock_dir(dir: &Path) -> Result<File, Failed> {
 /// Recovers the newest state of the data directory. A new database gets its first snapshot here; otherwise none is
 /// written merely because the server started.
 pub fn restore(config: &Config, layout: &DataLayout, epoch: Instant) -> Result<Recovered, Failed> {
+    let started = Instant::now();
     let storage = &config.storage;
     let options = RecoveryOptions {
         trust_empty: storage.trust_empty_snapshot,
@@ -98,6 +100,7 @@ pub fn restore(config: &Config, layout: &DataLayout, epoch: Instant) -> Result<R
         let (path, nodes) = (path.display(), info.nodes);
         tracing::info!("snapshot {path}: {nodes} znodes; {} log records", recovered.replayed);
     }
+    let loads = loads_of(&recovered);
     let mut recovered = recovered.target.finish(recovered.last_zxid);
     if recovered.applier.digest_mismatches > 0 {
         let count = recovered.applier.digest_mismatches;
@@ -115,7 +118,20 @@ pub fn restore(config: &Config, layout: &DataLayout, epoch: Instant) -> Result<R
     }
     let mark = layout.remove_initialize_mark();
     mark.map_err(|error| (ExitCode::DataDir, format!("the initialize file: {error}")))?;
+    recovered.loads = loads;
+    recovered.loads.all_ms.add(started.elapsed().as_millis() as i64);
     Ok(recovered)
+}
+
+/// A log without anything to replay counts as none, as in Apache ZooKeeper.
+fn loads_of(recovered: &storage::Recovered<Target>) -> LoadCounts {
+    let mut loads = LoadCounts::default();
+    loads.snapshot_ms.add(recovered.snapshot_took.as_millis() as i64);
+    if recovered.replayed > 0 {
+        loads.txns.add(recovered.replayed as i64);
+        loads.txns_ms.add(recovered.logs_took.as_millis() as i64);
+    }
+    loads
 }
 
 pub(super) fn owner_options(config: &Config) -> OwnerOptions {
@@ -213,6 +229,7 @@ impl Target {
             sessions: self.sessions,
             applier: self.applier,
             recent: self.recent.into(),
+            loads: LoadCounts::default(),
         }
     }
 

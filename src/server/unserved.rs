@@ -7,18 +7,19 @@ const LATER: &str = "has no effect in this version";
 /// Key, whether it is set to something that asks for an effect, and why it has none.
 type Row = (&'static str, bool, &'static str);
 
-pub(super) fn warn(config: &Config) {
-    for (key, is_set, why) in throttling(config).into_iter().chain(missing(config)) {
-        if is_set {
-            tracing::warn!("{key} is set and {why}");
-        }
-    }
+/// At the start, for the log: one line each.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let rows = throttling(config).into_iter().chain(missing(config));
+    let set = rows.filter(|(_, is_set, _)| *is_set);
+    let mut lines: Vec<_> = set.map(|(key, _, why)| format!("{key} is set and {why}")).collect();
     if config.ensemble.is_some() && config.clients.read_only_mode && !config.peers.local_sessions {
-        tracing::warn!(
+        lines.push(
             "readonlymode.enabled without localSessionsEnabled: as in Apache ZooKeeper, a server \
              without a quorum then answers isro with ro, and has no sessions to give"
+                .to_owned(),
         );
     }
+    lines
 }
 
 /// What has no meaning here.

@@ -162,6 +162,8 @@ pub struct Conn {
     pub writes: VecDeque<OutstandingWrite>,
     /// Input stopped at a frame that must wait.
     pub input_waits: bool,
+    /// That frame is a read behind a write.
+    pub behind_write: bool,
     /// How the first request of the input stands with the throttler.
     pub held: Held,
     /// It has waited for the throttler, and so has what is behind it.
@@ -194,6 +196,7 @@ impl Conn {
             sent: 0,
             writes: VecDeque::new(),
             input_waits: false,
+            behind_write: false,
             held: Held::No,
             was_held: false,
             dirty: false,

@@ -213,6 +213,8 @@ impl Shard {
             self.close(key);
             return;
         };
+        let of_session = conn.writes.len() + 1;
+        self.order.answered(&mut self.counts.order, of_session, conn.behind_write);
         assert_eq!(write.xid, header.xid, "answers out of order on {}", conn.peer);
         self.outstanding -= 1;
         self.links.admission.finished(write.large_bytes);

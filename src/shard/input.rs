@@ -117,9 +117,15 @@ impl Shard {
     pub(super) fn process_input(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.input_waits = false;
+        let let_go = conn.writes.is_empty() && std::mem::take(&mut conn.behind_write);
         let input = std::mem::take(&mut conn.input);
         let mut arrivals = std::mem::take(&mut conn.arrivals);
+        let reads = self.order.reads;
         let taken = self.take_frames(key, &input, &mut arrivals);
+        if let_go {
+            self.order.waits_no_more();
+            self.order.let_go(&mut self.counts.order, self.order.reads - reads);
+        }
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.is_closing() {
             return;
@@ -269,12 +275,11 @@ impl Shard {
 
     /// Checks of the handshake in the reference's order (client-protocol 4.3).
     fn handshake(&mut self, key: Key, frame: &[u8]) -> Step {
-        let request = match ConnectRequest::decode(frame) {
-            Ok(request) if !self.suspended => request,
-            _ => {
-                self.close(key);
-                return Step::Closed;
-            }
+        let request = ConnectRequest::decode(frame).ok().filter(|_| !self.suspended);
+        let Some(request) = request else {
+            self.counts.no_server += u64::from(self.suspended);
+            self.close(key);
+            return Step::Closed;
         };
         let Some(deficit) = self.links.admission.connect(self.now, request.session_id != 0) else {
             return self.refuse_connect(key);
@@ -338,6 +343,9 @@ impl Shard {
         };
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
         let ids = &conn.identities;
+        if let Some(name) = self.links.auth.ensemble_name(packet.scheme, packet.auth) {
+            self.counts.named_ensemble(name);
+        }
         let outcome = if packet.scheme == Some(b"key") {
             let (_, key) = self.links.tree.read(|view| {
                 view.lookup(b"/key").map(|node| node.data().unwrap_or_default().to_vec())
@@ -427,6 +435,7 @@ impl Shard {
         let large_bytes = self.links.admission.begun(RequestHeader::WIRE_BYTES + body.len());
         let write = OutstandingWrite { xid: header.xid, op, since: came, forwarded, large_bytes };
         conn.writes.push_back(write);
+        self.order.forwarded(&mut self.counts.order, conn.writes.len());
         self.outstanding += 1;
         count_received(conn, &self.links.counters);
         self.touch(key);
@@ -458,10 +467,17 @@ impl Shard {
 
     fn read(&mut self, key: Key, xid: i32, op: OpCode, body: &[u8], came: MonoMs) -> Step {
         let Some(conn) = self.conns.get_mut(key) else { return Step::Closed };
-        if !conn.writes.is_empty() || conn.output_is_high(self.options.out_bytes_high) {
+        if !conn.writes.is_empty() {
+            if !std::mem::replace(&mut conn.behind_write, true) {
+                self.order.waits();
+            }
+            return Step::Wait;
+        }
+        if conn.output_is_high(self.options.out_bytes_high) {
             return Step::Wait;
         }
         count_received(conn, &self.links.counters);
+        self.order.read(self.now);
         self.touch(key);
         self.answer_read(key, xid, op, body, came);
         Step::Done

@@ -41,7 +41,8 @@ use crate::wire::four_letter::FourLetterWord;
 
 pub use admission::{Admission, ConnectOptions, LargeOptions};
 pub use conn::{Conn, ConnStats};
-pub use counts::ShardCounts;
+use counts::Order;
+pub use counts::{OrderCounts, ShardCounts};
 pub use input::InputEffect;
 pub use report::{ConnReport, CounterSnapshot, ShardCounters, ShardReport, WatchDump};
 pub use throttle::ThrottleOptions;
@@ -136,6 +137,7 @@ pub struct Shard {
     /// A read's body while it is made.
     scratch: Vec<u8>,
     counts: Box<ShardCounts>,
+    order: Order,
     /// Milliseconds now, taken once per wake-up.
     now: MonoMs,
     stopping: bool,
@@ -177,6 +179,7 @@ impl Shard {
             touched: Vec::new(),
             scratch: Vec::new(),
             counts: Box::default(),
+            order: Order::default(),
             now: 0,
             stopping: false,
             suspended: false,
@@ -238,6 +241,7 @@ impl Shard {
         if std::mem::take(&mut self.wake_zab) {
             self.links.to_zab.wake();
         }
+        self.order.end_turn(&mut self.counts.order, self.outstanding, self.now);
         self.links.counters.outstanding.store(self.outstanding, Ordering::Relaxed);
     }
 
@@ -338,6 +342,7 @@ impl Shard {
     fn forget_writes(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         self.outstanding -= conn.writes.len();
+        self.order.forget(!conn.writes.is_empty(), std::mem::take(&mut conn.behind_write));
         for write in conn.writes.drain(..) {
             self.links.admission.finished(write.large_bytes);
         }

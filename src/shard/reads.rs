@@ -76,7 +76,9 @@ impl Shard {
         {
             self.watches.add(&watch_key(path), key, kind);
         }
-        if answer.err == ErrorCode::Ok
+        if op == OpCode::MultiRead {
+            self.counts.has_read_many(body, &out);
+        } else if answer.err == ErrorCode::Ok
             && let Ok(Some(path)) = Reader::new(body).ustring()
         {
             self.counts.has_read(op, path, &out);

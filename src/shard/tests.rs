@@ -10,6 +10,7 @@ use super::{
 };
 use crate::auth::{Auth, AuthConfig};
 use crate::base::slab::Key;
+use crate::base::tally::Tally;
 use crate::base::{MonoMs, SessionId, Zxid};
 use crate::pipeline::messages::{ToShard, ToZab};
 use crate::pipeline::{CommitBatch, ConnToken, Item, Mailbox, Wake};
@@ -17,7 +18,9 @@ use crate::tree::{Create, OwnerOptions, TreeWriter};
 use crate::wire::acl::OPEN_ACL_UNSAFE;
 use crate::wire::connect::ConnectRequest;
 use crate::wire::four_letter::FourLetterWord;
+use crate::wire::multi::{MultiOp, encode_multi};
 use crate::wire::reply::ReplyHeader;
+use crate::wire::request::PathWatchRequest;
 use crate::wire::{AclList, JuteWrite, OpCode, Reader};
 
 struct Nobody;
@@ -497,4 +500,100 @@ fn pings_behind_a_slow_write_keep_the_session() {
     }
     assert_eq!(heard.len(), 4, "touches heard at {heard:?}");
     assert_eq!(rig.under_way(), [1]);
+}
+
+fn tally(min: i64, max: i64, count: i64, sum: i64) -> Tally {
+    Tally { min, max, count, sum }
+}
+
+#[test]
+fn how_requests_of_a_session_wait_is_counted() {
+    let mut rig = Rig::new(options(), Admission::default());
+    rig.at(0);
+    let (one, other) = (rig.open(), rig.open());
+    rig.write(one, 1, 1);
+    rig.write(one, 2, 1);
+    rig.send(one, 3, OpCode::Ping, &[]);
+    rig.send(one, 4, OpCode::Ping, &[]);
+    rig.write(other, 1, 1);
+    (0..3).for_each(|_| rig.answer_one());
+    assert_eq!(rig.replies(one).len(), 4);
+    let counts = &rig.shard.counts.order;
+    // Two writes, the second behind the first, and one; answered with three, two and one waiting.
+    assert_eq!(counts.in_session, tally(1, 3, 6, 10));
+    assert_eq!(counts.sessions, tally(1, 2, 3, 5));
+    // The two reads went with the second answer; nothing waited behind the other session's.
+    assert_eq!(counts.reads_after_write, tally(0, 2, 2, 2));
+    assert_eq!(counts.reads_let_go, tally(0, 2, 2, 2));
+    assert_eq!(counts.drained, tally(1, 1, 2, 2));
+    // Turns with requests: the three writes, and that of the two reads.
+    assert_eq!(counts.reads_issued, tally(0, 2, 4, 2));
+    assert_eq!(counts.reads, tally(0, 2, 4, 3));
+    assert_eq!(counts.writes, tally(1, 3, 4, 7));
+    assert_eq!(counts.answer_ms.tally, tally(0, 0, 2, 0));
+}
+
+#[test]
+fn a_reads_time_ends_with_its_turn() {
+    let mut rig = Rig::new(options(), Admission::default());
+    let conn = rig.open();
+    rig.at(50);
+    let mut frame = Vec::new();
+    let exists = [&[0, 0, 0, 1, 0, 0, 0, 3][..], &path_watch(b"/")].concat();
+    frame.put_buffer(Some(&exists));
+    rig.shard.on_bytes(conn, &frame);
+    rig.at(57);
+    rig.turn();
+    assert_eq!(rig.shard.counts.order.answer_ms.tally, tally(7, 7, 1, 7));
+}
+
+#[test]
+fn a_connection_that_goes_takes_along_what_waited_on_it() {
+    let mut rig = Rig::new(options(), Admission::default());
+    let (one, other) = (rig.open(), rig.open());
+    rig.write(one, 1, 1);
+    rig.send(one, 2, OpCode::Ping, &[]);
+    rig.shard.remove_conn(one);
+    rig.forwarded.clear();
+    rig.write(other, 1, 1);
+    rig.answer_one();
+    let counts = &rig.shard.counts.order;
+    assert_eq!((counts.sessions, counts.reads), (tally(1, 1, 1, 1), tally(0, 0, 2, 0)));
+}
+
+#[test]
+fn a_multi_read_is_many_reads() {
+    let mut tree = TreeWriter::new(OwnerOptions::default());
+    tree.begin();
+    for (path, data) in [(&b"/app"[..], &b"12345"[..]), (b"/app/child", b"")] {
+        let acl = AclList::decode(&mut Reader::new(OPEN_ACL_UNSAFE.as_bytes()));
+        let acl = acl.expect("a list").expect("not null");
+        tree.create(&Create {
+            path,
+            data: Some(data),
+            acl,
+            owner: 0,
+            zxid: Zxid(1),
+            time: 1,
+            parent_cversion: 0,
+        })
+        .expect("made");
+    }
+    tree.publish(Zxid(1));
+    let mut rig = Rig::on(tree, options(), Admission::default());
+    let conn = rig.open();
+    let read = |path: &'static [u8]| PathWatchRequest { path: Some(path), watch: false };
+    let ops = [
+        MultiOp::GetData(read(b"/app")),
+        MultiOp::GetData(read(b"/app/missing")),
+        MultiOp::GetChildren(read(b"/app")),
+        MultiOp::GetData(read(b"/")),
+    ];
+    let mut body = Vec::new();
+    encode_multi(&ops, &mut body);
+    rig.send(conn, 1, OpCode::MultiRead, &body);
+    assert_eq!(rig.replies(conn), [(1, 0)]);
+    let read: Vec<_> = rig.shard.counts.read.iter().map(|(key, t)| (key.to_vec(), *t)).collect();
+    // Data and a Stat; the name of a child and a Stat.
+    assert_eq!(read, [(b"app".to_vec(), tally(77, 77, 2, 154))]);
 }

@@ -263,6 +263,9 @@ pub struct Recovered<T> {
     /// Snapshots that looked whole and could not be loaded, with the reason: worth a warning each.
     pub rejected: Vec<(PathBuf, SnapshotError)>,
     pub took: Duration,
+    /// What of it finding and loading the snapshot took, and what the logs.
+    pub snapshot_took: Duration,
+    pub logs_took: Duration,
 }
 
 impl<T> Recovered<T> {
@@ -288,6 +291,7 @@ pub fn recover<T: RecoveryTarget>(
     let logs = usable_logs(layout).map_err(in_dir(&layout.log_dir))?;
     let candidates = candidates(layout).map_err(in_dir(&layout.snap_dir))?;
     let (loaded, mut rejected) = load_newest(&candidates, options, &mut fresh)?;
+    let snapshot_took = started.elapsed();
     let situation = Situation {
         snapshots: match (&loaded, candidates.is_empty()) {
             (Some(_), _) => Snapshots::Loaded,
@@ -321,7 +325,18 @@ pub fn recover<T: RecoveryTarget>(
     let (last, replayed) = replay(&logs, start, &lost, options, &mut target)?;
     let last_zxid = if decision == Decision::Untrusted { Zxid::NONE } else { last };
     let took = started.elapsed();
-    Ok(Recovered { target, last_zxid, decision, snapshot, replayed, rejected, took })
+    let logs_took = took - snapshot_took;
+    Ok(Recovered {
+        target,
+        last_zxid,
+        decision,
+        snapshot,
+        replayed,
+        rejected,
+        took,
+        snapshot_took,
+        logs_took,
+    })
 }
 
 /// The log files, oldest first, without one that a crash left headless at the end. That one is deleted: once a later

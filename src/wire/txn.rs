@@ -24,6 +24,8 @@ pub struct TxnHeader {
 
 impl TxnHeader {
     pub const WIRE_BYTES: usize = 32;
+    /// Session, cxid and zxid stand before the time.
+    const TIME_AT: usize = 20;
 
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_long(self.session.0);
@@ -41,6 +43,12 @@ impl TxnHeader {
             time: r.long()?,
             op: r.int()?,
         })
+    }
+
+    /// The time alone; `None` for less than a header.
+    pub fn time_of(txn: &[u8]) -> Option<WallMs> {
+        let bytes = txn.get(Self::TIME_AT..)?.first_chunk()?;
+        Some(WallMs::from_be_bytes(*bytes))
     }
 }
 

@@ -282,6 +282,8 @@ impl Host for SimHost {
         }
     }
 
+    fn learner_known(&mut self, _: LinkId, _: Sid) {}
+
     fn stream_snapshot(&mut self, link: LinkId, source: Source) {
         if self.luck.holds() {
             self.out.push(Out::Tree(link, Box::new(source)));

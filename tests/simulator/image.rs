@@ -77,7 +77,8 @@ pub fn start(disk: &Disk, now: i64) -> Started {
     let keep = replayed.len().saturating_sub(500);
     let recent = replayed[keep..].iter();
     let recent = recent.map(|(zxid, bytes)| Proposal::alone(*zxid, bytes.clone())).collect();
-    Started { recovered: Recovered { tree, sessions, applier, recent }, replayed, snapshot }
+    let recovered = Recovered { tree, sessions, applier, recent, loads: Default::default() };
+    Started { recovered, replayed, snapshot }
 }
 
 fn write_snapshots(disk: &Disk, layout: &DataLayout) {

@@ -9,6 +9,7 @@ use io_uring::{opcode, types};
 
 use super::output::{Flight, Output};
 use super::{Kind, RECEIVE_BYTES, sys};
+use crate::base::Sid;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -46,6 +47,8 @@ pub(super) struct Connection {
     receive_buffer: Box<[u8]>,
     receiving: bool,
     pub output: Output,
+    /// Whose it is, if what waits here is counted.
+    pub counts_as: Option<Sid>,
     sending: Option<Box<Flight>>,
     cancelled: bool,
     /// Closing: our end was sent, the other side's was seen.
@@ -68,6 +71,7 @@ impl Connection {
             receive_buffer: Box::default(),
             receiving: false,
             output: Output::default(),
+            counts_as: None,
             sending: None,
             cancelled: false,
             ended: false,

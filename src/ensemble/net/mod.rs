@@ -34,6 +34,8 @@ use self::dial::{Dialled, Dials};
 pub use self::stream::StreamWriter;
 pub use self::udp::{DATAGRAM_BYTES_MAX, Datagram};
 use super::EventFd;
+use crate::base::tally::{Samples, Tally};
+use crate::base::{MonoMs, Sid};
 
 /// A connection. Never used again for another.
 pub type ConnId = u64;
@@ -166,6 +168,27 @@ pub struct Net {
     dirty: bool,
     /// The last connection from outside was one too many.
     full: bool,
+    /// Milliseconds, taken once per turn.
+    now: MonoMs,
+    counts: BTreeMap<Sid, QueueCounts>,
+}
+
+/// What waits to be sent to one server. What is sent to it at once counts as one piece.
+#[derive(Clone, Debug, Default)]
+pub struct QueueCounts {
+    /// Pieces behind each when it left.
+    pub size: Tally,
+    /// Milliseconds that the oldest had waited when the socket was offered it.
+    pub ms: Samples,
+}
+
+impl QueueCounts {
+    /// So many pieces leave together, the oldest after so many milliseconds.
+    fn left(&mut self, pieces: i64, waited_ms: i64) {
+        let last = pieces - 1;
+        self.size.merge(&Tally { min: 0, max: last, count: pieces, sum: pieces * last / 2 });
+        self.ms.add(waited_ms.max(0));
+    }
 }
 
 impl std::fmt::Debug for Net {
@@ -189,7 +212,29 @@ impl Net {
             waiting: VecDeque::new(),
             dirty: false,
             full: false,
+            now: 0,
+            counts: BTreeMap::new(),
         }
+    }
+
+    /// The clock, once per turn.
+    pub fn set_now(&mut self, now: MonoMs) {
+        self.now = now;
+    }
+
+    /// From now on what waits on this connection counts as this server's.
+    pub fn count_as(&mut self, conn: ConnId, sid: Sid) {
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.counts_as = Some(sid);
+        }
+    }
+
+    pub fn counts(&self) -> &BTreeMap<Sid, QueueCounts> {
+        &self.counts
+    }
+
+    pub fn reset_counts(&mut self) {
+        self.counts.clear();
     }
 
     fn id(&mut self) -> u64 {
@@ -253,6 +298,7 @@ impl Net {
             return;
         }
         push(conn);
+        conn.output.note_put(self.now);
         self.dirty = true;
         if conn.output.queued() > self.options.output_bytes_max {
             self.lose(id, "too much waits to be sent: the other side does not read".to_owned());
@@ -381,6 +427,10 @@ impl Net {
                 self.waiting.push_back(receive.user_data(user_data(Kind::Receive, *id)));
             }
             if let Some(send) = conn.send() {
+                let left = conn.output.take_put();
+                if let (Some(sid), Some((pieces, since))) = (conn.counts_as, left) {
+                    self.counts.entry(sid).or_default().left(pieces, self.now - since);
+                }
                 self.waiting.push_back(send.user_data(user_data(Kind::Send, *id)));
             }
             if std::mem::take(&mut conn.output.broken) {

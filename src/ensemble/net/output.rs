@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::stream::{Next, StreamReader};
+use crate::base::MonoMs;
 
 /// Shared pieces below this many bytes are copied: a piece of its own costs the kernel more.
 const SHARE_BYTES_MIN: usize = 1024;
@@ -55,6 +56,9 @@ pub(super) struct Output {
     streams: usize,
     /// A stream ended before its time.
     pub broken: bool,
+    /// Pieces put in since some left last, and when the first of them was.
+    put: i64,
+    put_since: MonoMs,
 }
 
 impl Output {
@@ -80,6 +84,20 @@ impl Output {
     pub fn push_stream(&mut self, stream: StreamReader) {
         self.streams += 1;
         self.queue.push_back(Piece::Stream(stream));
+    }
+
+    /// A piece was put in.
+    pub fn note_put(&mut self, now: MonoMs) {
+        if self.put == 0 {
+            self.put_since = now;
+        }
+        self.put += 1;
+    }
+
+    /// Pieces that leave now, and since when the oldest waited.
+    pub fn take_put(&mut self) -> Option<(i64, MonoMs)> {
+        let put = std::mem::take(&mut self.put);
+        (put > 0).then_some((put, self.put_since))
     }
 
     pub fn has_stream(&self) -> bool {

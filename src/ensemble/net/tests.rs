@@ -264,3 +264,28 @@ fn closing_at_any_time_ends_everything() {
         assert!(world.net.conns.is_empty(), "seed {seed}: {:?}", world.net);
     }
 }
+
+#[test]
+fn what_waits_for_a_server_is_counted_as_its() {
+    let mut world = World::new();
+    let (one, other) = world.pair();
+    world.net.set_now(100);
+    world.net.send(one, b"nobody's");
+    world.spin();
+    assert!(world.net.counts().is_empty());
+    world.net.count_as(one, Sid(7));
+    world.net.send(one, b"a");
+    world.net.send(one, b"b");
+    world.net.set_now(104);
+    world.net.send_shared(one, &Arc::new(vec![1; 5000]), 0..5000);
+    let wanted = b"nobody'sab".len() + 5000;
+    while world.net.input(other).len() < wanted {
+        world.turn();
+    }
+    let counts = &world.net.counts()[&Sid(7)];
+    // Three left together: two behind the first, one behind the second, none behind the last.
+    assert_eq!(counts.size, Tally { min: 0, max: 2, count: 3, sum: 3 });
+    assert_eq!(counts.ms.tally, Tally { min: 4, max: 4, count: 1, sum: 4 });
+    world.net.reset_counts();
+    assert!(world.net.counts().is_empty());
+}

@@ -86,7 +86,7 @@ impl Leader {
                 return self.ack_new_leader(core, host, link, packet).map(Ok);
             }
             (PacketType::Ack, _) => {
-                self.ack(link, packet.zxid);
+                self.ack(core, link, packet.zxid);
                 Ok(())
             }
             (PacketType::Ping, _) => {
@@ -138,6 +138,7 @@ impl Leader {
         learner.observer = packet.kind == PacketType::ObserverInfo;
         learner.ringkeeper = info.mark == Some(RINGKEEPER_MARK);
         learner.stage = Stage::Known;
+        host.learner_known(link, sid);
         let voter = !learner.observer && self.leading.is_voter(sid);
         match self.phase {
             Phase::Discovery(_) => self.hear_epoch(core, host, sid, accepted)?,
@@ -199,7 +200,7 @@ impl Leader {
         packet: &QuorumPacket<'_>,
     ) -> Result<(), Fatal> {
         if packet.zxid != Zxid(self.epoch << 32) {
-            self.ack(link, packet.zxid);
+            self.ack(core, link, packet.zxid);
             if planted(Planted::ProposalAckBeforeNewLeaderAck)
                 && let Some(learner) = self.learners.get_mut(&link)
             {
@@ -209,7 +210,10 @@ impl Leader {
         }
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
         learner.stage = Stage::NewLeaderAcked;
-        let sid = learner.sid;
+        let (sid, kind) = (learner.sid, learner.sync);
+        if let Some(kind) = kind {
+            self.count_under_way(core, kind);
+        }
         host.set_read_timeout(link, core.options.limits.sync_ms());
         self.hear_new_leader_ack(core, host, sid)?;
         if self.is_serving() {
@@ -230,10 +234,15 @@ impl Leader {
     }
 
     /// A learner logs and acknowledges in the order of its link, so an ACK speaks for all before it.
-    fn ack(&mut self, link: LinkId, zxid: Zxid) {
+    fn ack(&mut self, core: &mut Core, link: LinkId, zxid: Zxid) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         if zxid.counter() == 0 || learner.observer {
             return;
+        }
+        if learner.sid.0 >= 0
+            && let Some(age) = core.recent_proposal(zxid).and_then(|txn| txn.age(core.wall))
+        {
+            core.leader_counts.acks.entry(learner.sid).or_default().add(age);
         }
         learner.acks.acked(zxid.0);
         if zxid <= self.leading.proposed() {
@@ -267,6 +276,7 @@ impl Leader {
         link: LinkId,
         data: &[u8],
     ) -> Result<(), Refused> {
+        core.role_counts.revalidations += 1;
         let asked = Revalidate::decode(data).map_err(|error| format!("REVALIDATE: {error}"))?;
         let Revalidate { session, timeout_ms } = asked;
         let sessions = &mut core.db.sessions;

@@ -27,9 +27,7 @@ use super::{Leave, Turn};
 use crate::base::{MonoMs, Sid, Zxid};
 use crate::pipeline::Prep;
 use crate::pipeline::prep::PrepCounts;
-use crate::wire::Reader;
 use crate::wire::quorum_packet::{PacketType, QuorumPacket};
-use crate::wire::txn::TxnHeader;
 use crate::zab::Leading;
 use crate::zab::discovery::{EpochAcks, EpochAgreement, Summary};
 
@@ -83,6 +81,8 @@ pub(super) struct Leader {
     next_reap: MonoMs,
     /// Commits up to here were told to the learners.
     told: Zxid,
+    /// Proposals up to here are in the own log.
+    logged_up_to: Zxid,
     unknown_sids: i64,
     /// A voter has accepted this epoch, of a leader that came to nothing, and can follow none before it.
     overtaken_by: Option<i64>,
@@ -128,6 +128,7 @@ impl Leader {
             next_sweep: core.now + options.container_check_ms,
             next_reap: 0,
             told: last,
+            logged_up_to: last,
             unknown_sids: 0,
             overtaken_by: None,
             closed: ClosedSessions::default(),
@@ -221,6 +222,7 @@ impl Leader {
         self.prep = Prep::new(core.options.prep.clone(), start, core.db.tree.digest());
         self.leading = Leading::new(core.options.quorum.clone(), start);
         self.told = start;
+        self.logged_up_to = start;
         self.phase = Phase::Synchronising { acked: BTreeSet::new() };
         self.phase_deadline = core.now + core.options.limits.init_ms();
         for link in self.waiting_for_sync() {
@@ -270,14 +272,19 @@ impl Leader {
 
     /// The own log is one more server's acknowledgement.
     pub fn logged(&mut self, core: &mut Core) {
-        if self.is_serving() {
-            let up_to = core.acknowledgeable().min(self.leading.proposed());
-            self.leading.logged(core.options.sid, up_to);
+        if !self.is_serving() {
+            return;
         }
+        let up_to = core.acknowledgeable().min(self.leading.proposed());
+        if up_to > self.logged_up_to {
+            count_logged(core, self.logged_up_to, up_to);
+            self.logged_up_to = up_to;
+        }
+        self.leading.logged(core.options.sid, up_to);
     }
 
     /// The turn's transactions become shared bytes, go to the log and to the learners.
-    fn share_chunk(&mut self, core: &mut Core, host: &mut dyn Host) -> Result<(), Fatal> {
+    pub fn propose(&mut self, core: &mut Core, host: &mut dyn Host) -> Result<(), Fatal> {
         if self.fresh.is_empty() {
             return Ok(());
         }
@@ -289,6 +296,7 @@ impl Leader {
                 core.leader_counts.proposals += 1;
                 core.leader_counts.proposal_sizes.add(end - start);
             }
+            core.progress.proposed += 1;
             core.append(host, zxid, proposal.bytes())?;
             core.queue.set_proposal(at, proposal);
             last = zxid;
@@ -305,7 +313,7 @@ impl Leader {
     /// Tells the learners what is committed since they were told last.
     fn tell_commits(&mut self, core: &mut Core, host: &mut dyn Host) {
         let committed = self.leading.committed();
-        core.queue.commit(committed);
+        core.queue.commit(committed, core.now);
         if committed <= self.told {
             return;
         }
@@ -353,9 +361,8 @@ impl Leader {
         }
     }
 
-    /// Ends a turn: what was prepared is logged and sent, what is committed is told and applied.
+    /// Ends a turn: what is committed is told and applied.
     pub fn end_turn(&mut self, core: &mut Core, host: &mut dyn Host) -> Turn {
-        self.share_chunk(core, host)?;
         if !self.is_serving() {
             return Ok(());
         }
@@ -433,7 +440,7 @@ impl Leader {
 
     /// The leadership is over: everything prepared goes to the log, or its zxid would be used twice.
     pub fn leave(&mut self, core: &mut Core, host: &mut dyn Host) -> Result<(), Fatal> {
-        self.share_chunk(core, host)?;
+        self.propose(core, host)?;
         core.prep_counts.merge(&self.take_prep_counts());
         host.accept_learners(false);
         for link in std::mem::take(&mut self.learners).into_keys() {
@@ -467,11 +474,26 @@ impl Leader {
 /// A quorum has these on disk.
 fn count_acknowledged(core: &mut Core, from: Zxid, to: Zxid) {
     let Core { queue, leader_counts, wall, .. } = core;
-    let news = queue.proposals().take_while(|txn| txn.zxid <= to);
-    for txn in news.filter(|txn| txn.zxid > from) {
+    for txn in queue.proposals_between(from, to) {
         leader_counts.commits += 1;
-        if let Ok(header) = TxnHeader::decode(&mut Reader::new(txn.bytes())) {
-            leader_counts.quorum_ack.add((*wall - header.time).max(0));
+        if let Some(age) = txn.age(*wall) {
+            leader_counts.quorum_ack.add(age);
         }
+    }
+}
+
+/// The own log has these: this server's own acknowledgement of each.
+fn count_logged(core: &mut Core, from: Zxid, to: Zxid) {
+    if core.options.standalone {
+        return;
+    }
+    let Core { db, queue, leader_counts, transit, wall, options, .. } = core;
+    let own = leader_counts.acks.entry(options.sid).or_default();
+    // Others may have been faster, and a quorum without this server.
+    let applied = db.committed.after(from).take_while(|txn| txn.zxid <= to);
+    let txns = applied.chain(queue.proposals_between(from, to));
+    for age in txns.filter_map(|txn| txn.age(*wall)) {
+        transit.acknowledged.add(age);
+        own.add(age);
     }
 }

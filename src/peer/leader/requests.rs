@@ -88,7 +88,9 @@ impl Leader {
             return core.answer(to, ErrorCode::SystemError.code());
         }
         let start = self.open_packet();
-        let Core { db, auth, wall, .. } = core;
+        let Core { db, auth, wall, progress, .. } = core;
+        progress.prepared += 1;
+        progress.closings += u64::from(write.op == OpCode::CloseSession.code());
         let mut cx = PrepContext { tree: &db.tree, sessions: &mut db.sessions, auth, now: *wall };
         let outcome = self.prep.prepare(&mut cx, write, &mut self.chunk);
         let reply = match asker {
@@ -160,7 +162,10 @@ impl Leader {
         };
         match self.may_forward(core, link, &request) {
             Ok(local) => self.prepare(core, &Write { local, ..write }, Asker::Learner),
-            Err(code) => self.refuse(core, &write, code),
+            Err(code) => {
+                core.progress.prepared += 1;
+                self.refuse(core, &write, code);
+            }
         }
         Ok(())
     }
@@ -229,6 +234,7 @@ impl Leader {
         timeout_ms: i32,
         waiting: Waiting,
     ) {
+        core.progress.prepared += 1;
         let start = self.open_packet();
         let zxid = self.prep.create_session(core.wall, session, timeout_ms, &mut self.chunk);
         self.push_txn(core, zxid, start, waiting);

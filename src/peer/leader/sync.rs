@@ -65,7 +65,12 @@ impl Leader {
         }
         let whole_trees = core.role_counts.snaps;
         let sent = self.send_history(core, host, link, plan, last, ringkeeper);
-        core.role_counts.diffs += u64::from(core.role_counts.snaps == whole_trees);
+        // A log that does not serve it after all leaves the whole tree to be sent.
+        let kind = match core.role_counts.snaps == whole_trees {
+            true => SyncKind::Diff,
+            false => SyncKind::Snap,
+        };
+        core.role_counts.diffs += u64::from(kind == SyncKind::Diff);
         let mut packets = Vec::new();
         let told = self.told;
         for proposal in core.queue.proposals().filter(|txn| txn.zxid > sent && txn.zxid <= told) {
@@ -90,17 +95,31 @@ impl Leader {
             learner.sync = Some(kind);
             learner.deadline = core.options.limits.joined(core.now);
         }
+        self.count_under_way(core, kind);
+    }
+
+    /// One more, or one less, is being brought up to date that way.
+    pub(super) fn count_under_way(&self, core: &mut Core, kind: SyncKind) {
+        let counts = &mut core.role_counts;
+        let tally = match kind {
+            SyncKind::Snap => &mut counts.snaps_under_way,
+            SyncKind::Diff => &mut counts.diffs_under_way,
+        };
+        tally.add(self.under_way(kind) as i64);
+    }
+
+    fn under_way(&self, kind: SyncKind) -> usize {
+        self.learners.values().filter(|learner| learner.is_synchronising(kind)).count()
     }
 
     /// Whether the limit lets another be brought up to date that way (reference: zab 5.4).
     fn may_begin(&self, core: &Core, kind: SyncKind) -> bool {
-        let under_way = self.learners.values().filter(|learner| learner.is_synchronising(kind));
         let limits = core.options.sync_limits;
         let max = match kind {
             SyncKind::Snap => limits.snaps_max,
             SyncKind::Diff => limits.diffs_max,
         };
-        under_way.count() < max
+        self.under_way(kind) < max
     }
 
     fn position(&self, core: &Core, peer_last: Zxid, ringkeeper: bool) -> Position {

@@ -3,7 +3,7 @@
 use super::local::Forwarded;
 use super::sync::informed;
 use super::{Learner, Stage};
-use crate::base::{SessionId, Zxid};
+use crate::base::{SessionId, WallMs, Zxid};
 use crate::peer::core::Core;
 use crate::peer::host::{Fatal, Host};
 use crate::peer::proposal::Proposal;
@@ -25,7 +25,12 @@ impl Learner {
             PacketType::Proposal if !core.options.observer => {
                 core.role_counts.proposals_received += 1;
                 match self.heard(packet)? {
-                    Some(proposal) => self.take_proposal(core, host, proposal)?,
+                    Some(proposal) => {
+                        if let Some(age) = proposal.age(core.wall) {
+                            core.transit.proposed.add(age);
+                        }
+                        self.take_proposal(core, host, proposal)?;
+                    }
                     None => self.log_repeated(core, host, packet)?,
                 }
                 Ok(())
@@ -77,7 +82,7 @@ impl Learner {
             core.append(host, proposal.zxid, proposal.bytes())?;
         }
         if !core.options.observer {
-            self.unacknowledged.push_back(proposal.zxid);
+            self.await_acknowledgement(proposal.zxid, proposal.bytes());
         }
         self.proposals.push_back(proposal);
         Ok(())
@@ -93,8 +98,14 @@ impl Learner {
     ) -> Result<(), Fatal> {
         tracing::warn!("the leader used zxid {} twice", packet.zxid);
         core.append(host, packet.zxid, packet.data.unwrap_or_default())?;
-        self.unacknowledged.push_back(packet.zxid);
+        self.await_acknowledgement(packet.zxid, packet.data.unwrap_or_default());
         Ok(())
+    }
+
+    /// It is with the log.
+    pub(super) fn await_acknowledgement(&mut self, zxid: Zxid, txn: &[u8]) {
+        let made = TxnHeader::time_of(txn).unwrap_or(WallMs::MAX);
+        self.unacknowledged.push_back((zxid, made));
     }
 
     /// The oldest proposal is decided.
@@ -113,8 +124,11 @@ impl Learner {
         let Some(proposal) = self.proposals.pop_front() else { return Ok(()) };
         let header = TxnHeader::decode(&mut Reader::new(proposal.bytes()))
             .map_err(|error| Fatal::Data(format!("proposal {zxid}: {error}")))?;
+        if core.wall >= header.time {
+            core.transit.committed.add(core.wall - header.time);
+        }
         let (waiting, refusal) = self.waiting_for(&header);
-        core.queue.commit(zxid);
+        core.queue.commit(zxid, core.now);
         match (waiting.reply, refusal) {
             // A Java leader knows no better than that there is no such session.
             (Some(to), Some(code)) if header.op == OpCode::Error.code() => {
@@ -138,12 +152,15 @@ impl Learner {
     }
 
     /// Acknowledges what has become durable.
-    pub(super) fn acknowledge(&mut self, core: &Core) {
+    pub(super) fn acknowledge(&mut self, core: &mut Core) {
         let up_to = core.acknowledgeable();
-        while self.unacknowledged.front().is_some_and(|zxid| *zxid <= up_to) {
-            let Some(zxid) = self.unacknowledged.pop_front() else { return };
+        while self.unacknowledged.front().is_some_and(|(zxid, _)| *zxid <= up_to) {
+            let Some((zxid, made)) = self.unacknowledged.pop_front() else { return };
+            if core.wall >= made {
+                core.transit.acknowledged.add(core.wall - made);
+            }
             // A leader of ours takes one for all before it.
-            let more = self.unacknowledged.front().is_some_and(|next| *next <= up_to);
+            let more = self.unacknowledged.front().is_some_and(|(next, _)| *next <= up_to);
             if !self.ringkeeper || !more {
                 self.put(PacketType::Ack, zxid, None);
             }

@@ -22,7 +22,7 @@ use super::database::Recovered;
 use super::host::{Fatal, Host, LinkId};
 use super::proposal::Proposal;
 use super::{Leave, Turn};
-use crate::base::{MonoMs, Planted, SessionId, Sid, Zxid, planted};
+use crate::base::{MonoMs, Planted, SessionId, Sid, WallMs, Zxid, planted};
 use crate::pipeline::ConnToken;
 use crate::pipeline::apply::ReplyTo;
 use crate::session::TouchBatch;
@@ -88,8 +88,8 @@ pub(super) struct Learner {
     decided: VecDeque<Zxid>,
     /// After UPTODATE: in the log, not committed.
     proposals: VecDeque<Proposal>,
-    /// In the log, not acknowledged.
-    unacknowledged: VecDeque<Zxid>,
+    /// In the log, not acknowledged; with the time at which the leader made it.
+    unacknowledged: VecDeque<(Zxid, WallMs)>,
     last_proposed: Option<Zxid>,
     /// Requests of our clients that the leader has, in order.
     forwarded: VecDeque<Forwarded>,

@@ -193,7 +193,7 @@ impl Learner {
             last = zxid;
             core.append(host, zxid, proposal.bytes())?;
             if planted(Planted::ProposalAckBeforeNewLeaderAck) && !core.options.observer {
-                self.unacknowledged.push_back(zxid);
+                self.await_acknowledgement(zxid, proposal.bytes());
             }
             core.queue.push(Pending::Txn { proposal, waiting: Waiting::default() });
         }
@@ -201,7 +201,7 @@ impl Learner {
             let newer = std::mem::take(&mut self.not_logged).into_iter();
             for proposal in newer.filter(|proposal| proposal.zxid > last) {
                 core.append(host, proposal.zxid, proposal.bytes())?;
-                self.unacknowledged.push_back(proposal.zxid);
+                self.await_acknowledgement(proposal.zxid, proposal.bytes());
                 self.proposals.push_back(proposal);
             }
         }

@@ -146,6 +146,12 @@ impl TreeReceiver {
         let tree = self.loader.finish(self.zxid);
         let mut applier = Applier::replaying(self.newest).unsettled();
         applier.go_live();
-        Recovered { tree, sessions: self.sessions, applier, recent: Vec::new() }
+        Recovered {
+            tree,
+            sessions: self.sessions,
+            applier,
+            recent: Vec::new(),
+            loads: Default::default(),
+        }
     }
 }
