@@ -485,3 +485,23 @@ fn random_files_never_panic() {
         let _ = site.load();
     }
 }
+
+/// Milliseconds after which an election connection that acknowledges nothing is given up.
+#[test]
+fn addresses_are_checked_where_there_may_be_several() {
+    let timeout_ms = |text: &str| {
+        let site = Site::new(&format!("dataDir=$D\nclientPort=2181\n{text}"));
+        let config = site.load().expect("valid").config;
+        super::members::unacknowledged_vote_timeout(&config.peers).as_millis()
+    };
+    const CHECK: &str = "multiAddress.reachabilityCheckTimeoutMs";
+    let several = format!("multiAddress.enabled=true\n{CHECK}=300\n");
+    assert_eq!(timeout_ms(""), 5000, "cnxTimeout");
+    assert_eq!(timeout_ms(&format!("cnxTimeout=700\n{CHECK}=300\n")), 700);
+    assert_eq!(timeout_ms("multiAddress.enabled=true\n"), 1000);
+    assert_eq!(timeout_ms(&several), 300);
+    assert_eq!(timeout_ms(&format!("{several}cnxTimeout=200\n")), 200);
+    assert_eq!(timeout_ms(&format!("{several}{CHECK}=0\n")), 1);
+    let unchecked = "multiAddress.reachabilityCheckEnabled=false\n";
+    assert_eq!(timeout_ms(&format!("{several}{unchecked}")), 5000);
+}

@@ -196,7 +196,7 @@ pub(super) fn membership(config: &Config) -> Result<Option<Membership>, Failed> 
 }
 
 /// Apache asks whether the address of a connection still answers, if there may be another one. Here its votes tell.
-fn unacknowledged_vote_timeout(peers: &Peers) -> Duration {
+pub(super) fn unacknowledged_vote_timeout(peers: &Peers) -> Duration {
     let connect_ms = peers.election_connect_timeout_ms;
     let checked_ms = i64::from(peers.reachability_timeout_ms.max(1));
     let checked = peers.multi_address && peers.reachability_check;
