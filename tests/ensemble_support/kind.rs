@@ -47,48 +47,9 @@ fn java_there() -> bool {
     })
 }
 
-/// Whether this server can be told to be one of several: asked by starting it on such a zoo.cfg, and seeing
-/// whether it stays.
-fn ours_forms_ensembles() -> bool {
-    static FORMS: OnceLock<bool> = OnceLock::new();
-    *FORMS.get_or_init(|| match std::env::var("RINGKEEPER_ENSEMBLE").as_deref() {
-        Ok("ours") => true,
-        Ok("apache") => false,
-        _ => ours_command().is_some() && stays_up(),
-    })
-}
-
-fn stays_up() -> bool {
-    let dir = support::server::temp_dir("ensemble-probe");
-    let data = dir.join("data");
-    let address = "127.93.0.1";
-    let config = format!(
-        "tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort=22181\n\
-         clientPortAddress={address}\nadmin.enableServer=false\n\
-         server.1={address}:22288:22388\nserver.2=127.93.0.2:22288:22388\n\
-         server.3=127.93.0.3:22288:22388\n",
-        data.display()
-    );
-    let written = std::fs::create_dir_all(&data)
-        .and_then(|()| std::fs::write(data.join("myid"), "1"))
-        .and_then(|()| std::fs::write(dir.join("zoo.cfg"), config));
-    written.expect("a configuration to probe with");
-    let words = ours_command().expect("asked before");
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).arg(dir.join("zoo.cfg"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(mut child) = command.spawn() else {
-        return false;
-    };
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    let stays = matches!(child.try_wait(), Ok(None));
-    // A server that ignored the other members serves alone, and says so.
-    let alone =
-        super::ensemble::ask(([127, 93, 0, 1], 22181).into(), "srvr").contains("standalone");
-    let _ = child.kill();
-    let _ = child.wait();
-    let _ = std::fs::remove_dir_all(&dir);
-    stays && !alone
+/// Whether ensembles of this server are wanted in this run, or have one of their own.
+fn ours_wanted() -> bool {
+    std::env::var("RINGKEEPER_ENSEMBLE").as_deref() != Ok("none")
 }
 
 /// Whether servers of all these kinds can be started here; says so when not.
@@ -99,7 +60,7 @@ pub fn available(kinds: &[Kind], test: &str) -> bool {
                 (class_path(*kind).is_some(), "RINGKEEPER_APACHE_CLASSPATH is not set")
             }
             Kind::Apache38 => (class_path(*kind).is_some(), "Apache 3.8.0 is not installed"),
-            Kind::Ours => (ours_forms_ensembles(), "the server forms no ensembles yet"),
+            Kind::Ours => (ours_wanted(), "RINGKEEPER_ENSEMBLE is none"),
         };
         let why = if there && kind.is_java() && !java_there() { "there is no java" } else { why };
         if !there || why == "there is no java" {
@@ -113,7 +74,7 @@ pub fn available(kinds: &[Kind], test: &str) -> bool {
 /// The words that start a server of this kind on a configuration.
 pub fn command(kind: Kind, java_flags: &[String], config: &Path) -> Vec<String> {
     let mut words = match kind {
-        Kind::Ours => ours_command().expect("a command that starts this server"),
+        Kind::Ours => ours_command(),
         Kind::Apache39 | Kind::Apache38 => {
             let fixed = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
             let mut words: Vec<String> = fixed.map(String::from).to_vec();

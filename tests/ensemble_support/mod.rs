@@ -9,8 +9,7 @@
 //!
 //! - `RINGKEEPER_APACHE_LOGGING_CLASSPATH`: a back end for slf4j, so that Apache 3.9.5 writes a log. Optional.
 //! - `RINGKEEPER_APACHE38_CLASSPATH`: Apache 3.8.0's jars; by default where Debian puts them.
-//! - `RINGKEEPER_ENSEMBLE`: `ours` lets the suites use this server in ensembles (`apache` forces them not to).
-//!   By default they ask the binary by trying it once.
+//! - `RINGKEEPER_ENSEMBLE`: `none` leaves ensembles with this server out.
 //! - `RINGKEEPER_ENSEMBLE_SECONDS`: seconds of load for each fault or step, default 6.
 //! - `RINGKEEPER_ENSEMBLE_SEED`: default from the clock, printed.
 #![allow(dead_code)] // every test binary compiles this module and uses a part of it

@@ -38,28 +38,20 @@ pub fn apache_versions(test: &str) -> Vec<(&'static str, String)> {
     there
 }
 
-/// The command that starts this server, without the configuration file. `None` while the binary is a stand-in
-/// that does not even know its version.
-pub fn ours_command() -> Option<Vec<String>> {
-    if let Ok(command) = std::env::var("RINGKEEPER_SERVER_CMD") {
-        return Some(command.split_whitespace().map(String::from).collect());
+/// The command that starts this server, without the configuration file: of `RINGKEEPER_SERVER_CMD`, or the one that was
+/// built along with the test.
+pub fn ours_command() -> Vec<String> {
+    match std::env::var("RINGKEEPER_SERVER_CMD") {
+        Ok(command) => command.split_whitespace().map(String::from).collect(),
+        Err(_) => vec![env!("CARGO_BIN_EXE_ringkeeper").to_owned(), "server".to_owned()],
     }
-    let binary = env!("CARGO_BIN_EXE_ringkeeper");
-    let output = Command::new(binary).arg("--version").stdin(Stdio::null()).output().ok()?;
-    if output.stdout.is_empty() {
-        return None;
-    }
-    Some(vec![binary.to_string(), "server".to_string()])
 }
 
 /// Whether servers of this kind can be started here; says so when not.
 pub fn available(kind: Kind, test: &str) -> bool {
-    let (there, why) = match kind {
-        Kind::Ours => (ours_command().is_some(), "the server binary cannot serve yet"),
-        Kind::Apache => (apache_classpath().is_some(), "RINGKEEPER_APACHE_CLASSPATH is not set"),
-    };
+    let there = kind == Kind::Ours || apache_classpath().is_some();
     if !there {
-        super::skipped(test, why);
+        super::skipped(test, "RINGKEEPER_APACHE_CLASSPATH is not set");
     }
     there
 }
@@ -132,7 +124,7 @@ impl Server {
         let config = self.dir.join("zoo.cfg");
         match self.kind {
             Kind::Ours => {
-                let words = ours_command().expect("a command that starts this server");
+                let words = ours_command();
                 let mut command = Command::new(&words[0]);
                 command.args(&words[1..]).arg(config);
                 command
