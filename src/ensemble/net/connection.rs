@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use io_uring::squeue::{Entry, Flags};
+use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
 
 use super::output::{Flight, Output};
@@ -164,10 +164,7 @@ impl Connection {
         let flight = self.sending.insert(flight?);
         let message = &raw const flight.message;
         let flags = libc::MSG_NOSIGNAL as u32;
-        let entry = opcode::SendMsg::new(types::Fd(fd), message).flags(flags).build();
-        // Large pieces without end: copying them is left to the kernel's workers, this core has clients that wait.
-        let streaming = self.output.has_stream();
-        Some(if streaming { entry.flags(Flags::ASYNC) } else { entry })
+        Some(opcode::SendMsg::new(types::Fd(fd), message).flags(flags).build())
     }
 
     pub fn sent(&mut self, res: i32) -> Doing {
